@@ -1,0 +1,33 @@
+# Needs Python 3.11 or later and make; everything else goes into .venv.
+PYTHON ?= python3
+VENV = .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test lint bench
+
+$(BIN)/creagen-installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[test]'
+	touch $@
+
+demo: $(BIN)/creagen-installed
+	$(BIN)/python train.py names_lstm $(DEMO_FLAGS)
+	$(BIN)/python sample.py runs/names_lstm --num 20
+	@echo
+	@echo "Next, with . $(BIN)/activate:"
+	@echo "  python sample.py runs/names_lstm --num 10 --label female --prompt Mar --temperature 0.8"
+	@echo "  python train.py names_transformer"
+	@echo "  python train.py shakespeare_transformer --data.path YOUR.txt --run runs/mine"
+
+test: $(BIN)/creagen-installed
+	$(BIN)/python -m pytest
+
+lint: $(BIN)/creagen-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+bench:
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[test,bench]'
+	$(BIN)/python -m benchmarks.decoding

@@ -1,0 +1,51 @@
+"""What the commands at the top level share: how they end."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from creagen_jax.types import UserError
+
+
+def run(main: Callable[[list[str]], int]) -> int:
+    """main(argv) as a command. Exit codes: 0 done, 2 a user's mistake in one line, 130 Ctrl-C;
+    a bug keeps its traceback."""
+    try:
+        return main(sys.argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `sample.py ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def warn(text: str) -> None:
+    """A line beside the output proper: standard output stays clean for a pipe."""
+    print(text, file=sys.stderr)
+
+
+def write(text: str, out: str) -> None:
+    """Text to a file, or to standard output if none is named. Raises UserError."""
+    if not out:
+        sys.stdout.write(text)
+        return
+    try:
+        Path(out).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror}") from None
+
+
+def text_argument(value: str) -> str:
+    """The text of a flag; @FILE stands for the text in a file. Raises UserError."""
+    if not value.startswith("@"):
+        return value
+    try:
+        return Path(value[1:]).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot read {value[1:]}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{value[1:]} is not UTF-8: byte {error.start}") from None

@@ -1,0 +1,272 @@
+"""Where text comes from: embedded sets, the user's own files, TensorFlow Datasets.
+
+A source has splits of its own ("train", "validation", "test"), or only "train", to be cut later.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import dataclasses
+import difflib
+import hashlib
+import importlib
+import io
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from creagen_jax import config
+from creagen_jax.data.tokenizers import utf8
+from creagen_jax.types import UserError
+
+CHUNK_BYTES = 1 << 22  # of a file in memory at once
+SUFFIXES = (".txt", ".jsonl", ".csv")
+SPLITS = ("train", "validation", "test")
+
+Chunks = Iterator[str | None]  # text in pieces; None stands between two documents
+
+
+class Line(NamedTuple):
+    """One example."""
+
+    text: str
+    label: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Lines:
+    """Examples, small enough for memory."""
+
+    name: str
+    splits: dict[str, list[Line]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """Documents of any size; each split can be read again and again."""
+
+    name: str
+    splits: dict[str, Callable[[], Chunks]]
+
+
+def text_hash(text: str) -> int:
+    """64 bits that depend on nothing but the text."""
+    return int.from_bytes(hashlib.blake2b(utf8(text), digest_size=8).digest(), "little")
+
+
+def split_by_hash(lines: list[Line], shares: dict[str, float]) -> dict[str, list[Line]]:
+    """Moves about the given shares of the lines into splits of their own; the rest is "train".
+
+    The text alone decides, so equal lines share a split, and no line moves when others are added.
+    """
+    splits = {"train": [], **{name: [] for name in shares}}
+    bounds = dict(zip(shares, itertools.accumulate(shares.values()), strict=True))
+    for line in lines:
+        u = text_hash(line.text) / 2**64
+        splits[next((name for name, stop in bounds.items() if u < stop), "train")].append(line)
+    return splits
+
+
+# --- embedded ----------------------------------------------------------------------------------
+
+
+def embedded(name: str) -> Lines:
+    """An embedded set, split 90 : 5 : 5 by the hash of the text. Raises UserError if unknown."""
+    if name not in EMBEDDED:
+        raise UserError(f"no embedded set '{name}'; {config.nearest(name, sorted(EMBEDDED))}")
+    return Lines(name, split_by_hash(EMBEDDED[name](), {"validation": 0.05, "test": 0.05}))
+
+
+def _names() -> list[Line]:
+    """United States names by kind, from the 1990 census, as the PyPI package `names` has them."""
+    folder = Path(importlib.import_module("names").__file__).parent
+    files = {"surname": "dist.all.last", "female": "dist.female.first", "male": "dist.male.first"}
+    rows = (
+        Line(row.split()[0].title(), kind)
+        for kind, file in files.items()
+        for row in (folder / file).read_text().splitlines()
+    )
+    return list(dict.fromkeys(rows))
+
+
+EMBEDDED = {"names": _names}
+
+
+# --- the user's own files ----------------------------------------------------------------------
+
+
+def files(path: str, unit: str) -> Lines | Stream:
+    """A file, or all .txt, .jsonl and .csv files of a folder, recursively and in sorted order.
+
+    `unit` "stream": every .txt file, and every `text` of the others, is a document. "line": every
+    non-blank line, and every `text` of the others, is an example. "auto": a stream if all files
+    are plain text. Raises UserError for what cannot be found or read.
+    """
+    paths = _find(Path(path).expanduser())
+    rows = [file for file in paths if file.suffix in (".jsonl", ".csv")]
+    if unit == "line" or (unit == "auto" and rows):
+        return Lines(path, {"train": [line for file in paths for line in _read_lines(file)]})
+    return Stream(path, {"train": lambda: _join(doc for file in paths for doc in _documents(file))})
+
+
+def _find(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        siblings = os.listdir(path.parent) if path.parent.is_dir() else []
+        close = difflib.get_close_matches(path.name, siblings, 3, 0.5)
+        meant = f"; near it: {', '.join(close)}" if close else ""
+        raise UserError(f"no such file or folder: {path}{meant}")
+    found = [
+        file
+        for file in sorted(path.rglob("*"))
+        if file.suffix in SUFFIXES
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    ]
+    if not found:
+        raise UserError(f"folder {path} holds no {', '.join(SUFFIXES)} file")
+    return found
+
+
+def _documents(path: Path) -> Iterator[Iterable[str]]:
+    if path.suffix in (".jsonl", ".csv"):
+        yield from ([line.text] for line in _read_lines(path))
+    else:
+        yield _read_chunks(path)
+
+
+def _join(documents: Iterable[Iterable[str]]) -> Chunks:
+    for i, document in enumerate(documents):
+        if i:
+            yield None
+        yield from document
+
+
+def _read_chunks(path: Path) -> Iterator[str]:
+    r"""The text of a file: a byte order mark is dropped, \r\n and \r become \n."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    newlines = io.IncrementalNewlineDecoder(None, translate=True)
+    position = 0
+    try:
+        with path.open("rb") as file:
+            while data := file.read(CHUNK_BYTES):
+                text = newlines.decode(decoder.decode(data))
+                yield text.removeprefix("\ufeff") if position == 0 else text
+                position += len(data)
+            yield newlines.decode(decoder.decode(b"", final=True), final=True)
+    except UnicodeDecodeError as error:
+        start = position - (len(error.object) - len(data)) + error.start
+        raise UserError(f"{path} is not UTF-8: {error.reason} at byte {start}") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _raw_lines(path: Path) -> Iterator[str]:
+    r"""The lines of a file, each with its \n; no other character ends a line."""
+    rest = ""
+    for chunk in _read_chunks(path):
+        *lines, rest = (rest + chunk).split("\n")
+        yield from (line + "\n" for line in lines)
+    if rest:
+        yield rest
+
+
+def _read_lines(path: Path) -> Iterator[Line]:
+    if path.suffix == ".jsonl":
+        yield from _read_jsonl(path)
+    elif path.suffix == ".csv":
+        yield from _read_csv(path)
+    else:
+        yield from (Line(raw.rstrip("\n")) for raw in _raw_lines(path) if raw.strip())
+
+
+def _read_jsonl(path: Path) -> Iterator[Line]:
+    for number, raw in enumerate(_raw_lines(path), 1):
+        if raw.strip():
+            try:
+                row = json.loads(raw)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path} line {number} is not JSON: {error.msg}") from None
+            yield _line(row, f"{path} line {number}")
+
+
+def _read_csv(path: Path) -> Iterator[Line]:
+    csv.field_size_limit(1 << 30)
+    reader = csv.DictReader(_raw_lines(path), strict=True)
+    try:
+        for row in reader:
+            yield _line(row, f"{path} line {reader.line_num}")
+    except csv.Error as error:
+        line = reader.reader.line_num  # DictReader's own counts only the rows that were read
+        raise UserError(f"{path} line {line} is not CSV: {error}") from None
+
+
+def _line(row: object, place: str) -> Line:
+    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+        there = f"; it has {', '.join(map(str, row))}" if isinstance(row, dict) else ""
+        raise UserError(f"{place} has no `text`{there}")
+    try:
+        utf8(row["text"])
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
+    label = row.get("label")
+    return Line(row["text"], None if label in (None, "") else str(label))
+
+
+# --- TensorFlow Datasets -----------------------------------------------------------------------
+
+
+def tfds(name: str, folder: str, unit: str) -> Lines | Stream:
+    """A prepared TFDS set with a `text` and perhaps a `label`; needs no TensorFlow, no network.
+
+    `unit` "auto": a stream if every split is one text, else lines. Raises UserError for a set that
+    is not prepared (with the command that does it), or without text.
+    """
+    root = Path(folder or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+    prepared = list(root.glob(f"{name.replace(':', '/')}/**/dataset_info.json"))
+    if not prepared:
+        have = sorted({path.relative_to(root).parts[0] for path in root.glob("*/**/features.json")})
+        raise UserError(
+            f"TFDS set '{name}' is not prepared in {root} (there: {', '.join(have) or 'none'}); "
+            "prepare it once: pip install 'creagen_jax[tfds]' && python -c \"import "
+            f"tensorflow_datasets as tfds; tfds.builder('{name}', data_dir='{root}', "
+            "file_format='array_record').download_and_prepare()\""
+        )
+    import tensorflow_datasets  # 0.3 s, and only needed here
+
+    newest = max(prepared, key=lambda path: [int(n) for n in re.findall(r"\d+", path.parent.name)])
+    builder = tensorflow_datasets.builder_from_directory(newest.parent)
+    features = builder.info.features
+    if "text" not in features:
+        raise UserError(
+            f"TFDS set '{name}' has no feature `text`; it has {', '.join(sorted(features))}"
+        )
+    if builder.info.file_format.value != "array_record":
+        raise UserError(
+            f"TFDS set '{name}' is stored as {builder.info.file_format.value}, which needs "
+            "TensorFlow; prepare it again with file_format='array_record'"
+        )
+    name_of = getattr(features["label"], "int2str", str) if "label" in features else None
+
+    def read(split: str) -> Iterator[Line]:
+        for row in builder.as_data_source(split):
+            yield Line(row["text"].decode(), name_of(row["label"]) if name_of else None)
+
+    splits = [split for split in SPLITS if split in builder.info.splits]
+    if "train" not in splits:
+        have = ", ".join(builder.info.splits)
+        raise UserError(f"TFDS set '{name}' has no train split; it has {have}")
+    one_text = all(builder.info.splits[split].num_examples == 1 for split in splits)
+    if unit == "line" or (unit == "auto" and not one_text):
+        return Lines(name, {split: list(read(split)) for split in splits})
+
+    def chunks(split: str) -> Chunks:
+        return _join([line.text] for line in read(split))
+
+    return Stream(name, {split: lambda split=split: chunks(split) for split in splits})

@@ -1,0 +1,82 @@
+"""How well a model predicts held-out data, and the reference line that it is compared with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+import jax
+import numpy as np
+
+from creagen_jax import config, models
+from creagen_jax.types import Batch, Params
+
+REFERENCE_ORDER = 6
+REFERENCE_LENGTH = 1024  # tokens of a window of a stream
+REFERENCE_BATCH = 256  # windows
+REFERENCE_TOKENS = 5_000_000  # of the training split, at most
+
+
+def evaluator(family: ModuleType, cfg: config.Model) -> Callable[[Params, Batch], dict[str, Any]]:
+    """(params, batch) -> per-example sums, compiled once unless the family runs on the host."""
+
+    def evaluate(params, batch):
+        # One fixed key: a family that needs chance here scores the same every time.
+        return family.eval_metrics(params, cfg, batch, jax.random.key(0))
+
+    return evaluate if family.HOST else jax.jit(evaluate)
+
+
+def score(
+    evaluate: Callable[[Params, Batch], dict[str, Any]],
+    params: Params,
+    batches: Iterable[dict[str, np.ndarray]],
+    units: Callable[[dict[str, float]], dict[str, float]],
+    place: Callable[[dict[str, np.ndarray]], Batch] | None = None,
+) -> dict[str, float]:
+    """Scores over all batches: sums first, one division at the end, so that padding counts nothing.
+
+    The batch's own per-example sums (`chars`, `bytes`) are added up beside the model's.
+    """
+    totals: dict[str, float] = {}
+    for batch in batches:
+        counts = {key: batch.pop(key) for key in ("chars", "bytes") if key in batch}
+        sums = evaluate(params, place(batch) if place else batch)
+        for key, value in {**sums, **counts}.items():
+            totals[key] = totals.get(key, 0.0) + float(np.sum(np.asarray(value, np.float64)))
+    return units(totals)
+
+
+def reference(data: ModuleType, dataset: Any) -> dict[str, Any]:
+    """The line that every text model's score is printed against: an interpolated Kneser-Ney
+    n-gram model of order 6, trained on the same training split.
+
+    Returns {"name", "tokens", split: scores over all of its positions with full history}. Of a
+    large training split only the first `REFERENCE_TOKENS` tokens are counted.
+    """
+    markov = models.get("markov")
+    cfg = markov.Config(order=REFERENCE_ORDER)
+    overlap = 0 if dataset.codec.line else cfg.order - 1
+    dataset = dataclasses.replace(
+        dataset,
+        cfg=dataclasses.replace(dataset.cfg, order="sequential", overlap=overlap),
+        length=dataset.length if dataset.codec.line else REFERENCE_LENGTH,
+    )
+    spec = dataset.spec(REFERENCE_BATCH)
+    most = max(REFERENCE_TOKENS // (REFERENCE_BATCH * spec.length), 1)
+    steps = min(-(-data.windows(dataset, "train") // REFERENCE_BATCH), most)
+    state = markov.init(jax.random.key(0), cfg, spec, None)
+    step = markov.make_step(cfg, spec, None)
+    tokens = 0
+    for number in range(steps):
+        batch = data.train_batch(dataset, seed=0, step=number, size=REFERENCE_BATCH)
+        state, _ = step(state, batch, None)
+        tokens += int(batch["mask"].sum())
+    scores = {}
+    for split in dataset.splits:
+        if split != "train":
+            batches = data.eval_batches(dataset, split, size=REFERENCE_BATCH)
+            scores[split] = score(evaluator(markov, cfg), state.params, batches, data.units)
+    return {"name": f"Kneser-Ney, order {cfg.order}", "tokens": tokens, **scores}

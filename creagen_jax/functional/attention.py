@@ -1,0 +1,30 @@
+"""Scaled dot-product attention.
+
+Letters: B batch, T queries, S keys, N heads, K head width.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def dot_product_attention(
+    q_BTNK: jax.Array, k_BSNK: jax.Array, v_BSNK: jax.Array, mask_BTS: jax.Array
+) -> jax.Array:
+    """Attention(Q, K, V) = softmax(Q K^T / sqrt(K)) V  (Vaswani et al. 2017, eq. 1): [B, T, N, K].
+
+    `mask_BTS` (broadcast over B if its first axis is 1) is True where a query may look. The softmax
+    is taken in float32 whatever the inputs are.
+    """
+    scale = q_BTNK.shape[-1] ** -0.5
+    scores_BNTS = jnp.einsum("btnk,bsnk->bnts", q_BTNK * scale, k_BSNK)
+    scores_BNTS = scores_BNTS.astype(jnp.float32)
+    scores_BNTS = jnp.where(mask_BTS[:, None], scores_BNTS, jnp.finfo(jnp.float32).min)
+    weights_BNTS = jax.nn.softmax(scores_BNTS).astype(v_BSNK.dtype)
+    return jnp.einsum("bnts,bsnk->btnk", weights_BNTS, v_BSNK)
+
+
+def causal_mask(length: int) -> jax.Array:
+    """[1, T, T]: position t sees positions 0 .. t."""
+    return jnp.tri(length, dtype=bool)[None]

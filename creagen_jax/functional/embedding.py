@@ -1,0 +1,38 @@
+"""Tokens and positions as vectors.
+
+Letters: B batch, T time, V vocabulary, D model width, N heads, K head width.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def embed(table_VD: jax.Array, tokens: jax.Array) -> jax.Array:
+    """Rows of the table: [..., D]. Token ids are checked on the host, before they come here."""
+    return table_VD[tokens]
+
+
+def sinusoidal(position_BT: jax.Array, width: int) -> jax.Array:
+    """Absolute positions (Vaswani et al. 2017, section 3.5): [B, T, D].
+
+    PE(pos, 2i) = sin(pos / 10000^(2i/D)), PE(pos, 2i+1) = cos(...); sines and cosines here stand
+    side by side instead of interleaved, which only permutes the dimensions.
+    """
+    angle = position_BT[..., None] * _frequencies(width // 2)
+    return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
+
+
+def rotary(x_BTNK: jax.Array, position_BT: jax.Array) -> jax.Array:
+    """Rotary positions (Su et al. 2021, eq. 34): turns each pair of dimensions (i, i + K/2) by
+    pos / 10000^(2i/K), so that a product of queries and keys depends on their distance alone."""
+    angle = position_BT[..., None, None] * _frequencies(x_BTNK.shape[-1] // 2)  # [B, T, 1, K/2]
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    a, b = jnp.split(x_BTNK.astype(jnp.float32), 2, axis=-1)
+    turned = jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+    return turned.astype(x_BTNK.dtype)
+
+
+def _frequencies(count: int) -> jax.Array:
+    return 10000.0 ** (-jnp.arange(count, dtype=jnp.float32) / count)

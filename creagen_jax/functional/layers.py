@@ -1,0 +1,30 @@
+"""Small pieces that every network uses: normalisation, dropout, cross-entropy."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def rms_norm(x: jax.Array, epsilon: float = 1e-6) -> jax.Array:
+    """x / RMS(x) over the last axis (Zhang & Sennrich 2019, eq. 4, without gain)."""
+    x32 = x.astype(jnp.float32)
+    scale = jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + epsilon)
+    return (x32 * scale).astype(x.dtype)
+
+
+def dropout(rng: jax.Array | None, x: jax.Array, rate: float) -> jax.Array:
+    """Zero a share `rate` of x and scale up the rest (Srivastava et al. 2014); no rng, no change."""
+    if rng is None or rate == 0.0:
+        return x
+    keep = jax.random.bernoulli(rng, 1.0 - rate, x.shape)
+    return jnp.where(keep, x / (1.0 - rate), 0).astype(x.dtype)
+
+
+def cross_entropy(logits_BTV: jax.Array, target_BT: jax.Array, mask_BT: jax.Array) -> jax.Array:
+    """-log p(target) in nats, in float32, 0 where the mask is 0: [B, T]."""
+    nats_BT = optax.softmax_cross_entropy_with_integer_labels(
+        logits_BTV.astype(jnp.float32), target_BT
+    )
+    return nats_BT * mask_BT

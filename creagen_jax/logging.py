@@ -1,0 +1,116 @@
+"""What a run says and writes down: the screen, metrics.jsonl, TensorBoard events, samples/."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from creagen_jax import rundir
+
+
+class Log:
+    """The voice of a run; a context manager. Only the lead process speaks.
+
+    Opened again after a crash, it first drops the lines of metrics.jsonl behind `step`, the step
+    resumed from.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        *,
+        step: int,
+        steps: int,
+        tokens: int,
+        reference: dict[str, Any] | None,
+        lead: bool,
+    ):
+        self.run, self.reference, self.lead = run, reference, lead
+        self.tokens = tokens  # predictions in a batch
+        # Without a terminal there is no bar, only the lines.
+        self.bar = tqdm(
+            total=steps, initial=step, unit="step", disable=None if lead else True, leave=False
+        )
+        if lead:
+            path = run / "metrics.jsonl"
+            kept = [line for line in read(run) if line["step"] <= step]
+            path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            self.file = path.open("a", buffering=1)
+            self.events = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+        if self.lead:
+            self.file.close()
+            self.events.close()
+
+    def say(self, text: str) -> None:
+        """A line on the screen, above the progress bar."""
+        if self.lead:
+            tqdm.write(text)
+
+    def write(self, **line: Any) -> None:
+        """A line of metrics.jsonl: `step`, `split`, and whatever numbers belong to them."""
+        if self.lead:
+            line = {key: None if _is_nan(value) else value for key, value in line.items()}
+            self.file.write(json.dumps(line) + "\n")
+            for key, value in line.items():
+                if key != "step" and isinstance(value, (int, float)):
+                    self.events.add_scalar(f"{line['split']}/{key}", value, line["step"])
+
+    def train(self, step: int, loss: float, seconds: float, **metrics: float) -> None:
+        """The mean training loss, in nats per token, since the last call."""
+        rate = self.tokens * step / seconds
+        self.bar.set_postfix_str(f"loss {loss:.4f}, {rate:,.0f} tokens/s", refresh=False)
+        self.bar.update(step - self.bar.n)
+        self.write(step=step, split="train", loss=loss, **metrics, seconds=seconds)
+
+    def scores(
+        self, step: int, split: str, scores: dict[str, float], seconds: float, windows: str
+    ) -> None:
+        """Scores of a split over "some" of its windows, "all", or "sliding" ones."""
+        line = f"step {step:6d}  {seconds:6.0f} s  {split}, {windows} windows: {units(scores)}"
+        if self.reference and split in self.reference:
+            line += f"   [{self.reference['name']}: {units(self.reference[split])}]"
+        self.say(line)
+        self.write(step=step, split=split, **scores, windows=windows, seconds=seconds)
+
+    def samples(self, step: int, texts: list[str]) -> None:
+        """Samples on the screen, and in RUN/samples/step_001000.txt."""
+        if self.lead:
+            folder = rundir.samples(self.run)
+            folder.mkdir(exist_ok=True)
+            text = "\n".join(texts)
+            (folder / f"step_{step:06d}.txt").write_text(text + "\n", encoding="utf-8")
+            self.say("\n".join(f"    {line}" for line in text.splitlines()))
+
+
+def units(scores: dict[str, float]) -> str:
+    """The score to compare with others, and its unit."""
+    if "nats_per_char" in scores:
+        return f"{scores['nats_per_char']:.4f} nats/char"
+    return f"loss {scores['loss']:.4f}"
+
+
+def read(run: Path) -> list[dict[str, Any]]:
+    """The lines of RUN/metrics.jsonl; a last line cut short by a crash is left out."""
+    path = run / "metrics.jsonl"
+    lines = []
+    for text in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)

@@ -1,0 +1,37 @@
+"""One file a family. The file name is the registry: `get("lstm")` imports `models/lstm.py`.
+
+A family is a module of pure functions:
+
+    KIND                                   "autoregressive", "diffusion" or "latent": how to sample
+    HOST                                   True if its step is NumPy on the host, not to be jitted
+    Config                                 frozen dataclass of hyper-parameters
+    init(rng, cfg, spec, tx)               -> TrainState
+    make_step(cfg, spec, tx)               -> step(state, batch, rng) -> (state, metrics)
+    eval_metrics(params, cfg, batch, rng)  -> {"loss": [B], "weight": [B]}: sums over each example
+
+and, for KIND = "autoregressive",
+
+    init_carry(params, cfg, n, condition)      -> carry; every leaf has the sample as its first axis
+    next_logits(params, cfg, carry, token_B)   -> (logits_BV, carry)
+
+`tx` is the optax transformation that `optim.py` made from the configuration.
+"""
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+from creagen_jax.types import UserError
+
+
+def names() -> list[str]:
+    """The families there are."""
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+def get(name: str) -> ModuleType:
+    """The module of a family. Raises UserError for an unknown one."""
+    if name not in names():
+        raise UserError(f"unknown model family '{name}'; choose one of {', '.join(names())}")
+    return importlib.import_module(f"{__name__}.{name}")

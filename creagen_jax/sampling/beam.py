@@ -1,0 +1,105 @@
+"""Beam search: the likeliest whole sequences under a model, without chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from creagen_jax.sampling.filters import forbid
+from creagen_jax.sampling.tokens import Carry, NextLogits, prefill
+
+
+@flax.struct.dataclass
+class BeamState:
+    """K hypotheses for each of B examples. A pytree."""
+
+    carry: Carry  # every leaf [B * K, ...]
+    step: jax.Array  # [] int32
+    token: jax.Array  # [B, K] int32: the next input
+    tokens: jax.Array  # [B, K, length] int32: the hypotheses so far, END after their end
+    log_prob: jax.Array  # [B, K] nats; -inf where there are fewer hypotheses than K
+    done: jax.Array  # [B, K] bool: ended with END
+
+
+def beam_search(
+    next_logits: NextLogits,
+    carry: Carry,
+    prompt_BP: jax.Array,
+    prompt_len_B: jax.Array | None,
+    *,
+    beams: int,
+    length: int,
+    length_penalty: float = 0.6,
+    end: int = 0,
+    forbidden: Sequence[int] = (),
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The `beams` best continuations of each prompt, best first.
+
+    A hypothesis that ends leaves the beam, which narrows by one, and is kept (Sutskever et al.
+    2014, section 3.2). One of `length` tokens without END is kept as it is. The order is by
+
+        score = log P(Y | prompt) / ((5 + |Y|) / 6) ** length_penalty
+
+    (Wu et al. 2016, eq. 14), where |Y| counts END; one beam is greedy decoding.
+
+    Takes the prompts as `tokens.start` does, and a carry of B samples. Returns tokens
+    [B, beams, length] (END from the first END on), lengths [B, beams] (tokens before END) and
+    scores [B, beams] in nats, -inf where there are fewer sequences than beams.
+    """
+    B, K = len(prompt_BP), beams
+
+    def step(state):
+        logits, carry = next_logits(state.carry, state.token.reshape(B * K))
+        logits = logits.astype(jnp.float32)
+        log_prob_BKV = jax.nn.log_softmax(forbid(logits, forbidden) if forbidden else logits)
+        V = log_prob_BKV.shape[-1]
+        log_prob_BKV = log_prob_BKV.reshape(B, K, V)
+        # A finished hypothesis has one continuation, END at no cost, and is always kept.
+        stay_V = jnp.where(jnp.arange(V) == end, 0.0, -jnp.inf)
+        log_prob_BKV = jnp.where(state.done[..., None], stay_V, log_prob_BKV)
+        total_BKV = state.log_prob[..., None] + log_prob_BKV
+        kept_BKV = state.done[..., None] & (stay_V == 0)
+        order_BKV = jnp.where(kept_BKV, jnp.inf, total_BKV)
+        _, best_BK = jax.lax.top_k(order_BKV.reshape(B, K * V), K)
+        parent_BK, token_BK = best_BK // V, best_BK % V
+
+        log_prob_BK = _select(total_BKV.reshape(B, K * V), best_BK)
+        tokens_BKT = _select(state.tokens, parent_BK).at[:, :, state.step].set(token_BK)
+        flat = (jnp.arange(B)[:, None] * K + parent_BK).reshape(B * K)
+        return BeamState(
+            carry=jax.tree.map(lambda leaf: leaf[flat], carry),
+            step=state.step + 1,
+            token=token_BK,
+            tokens=tokens_BKT,
+            log_prob=log_prob_BK,
+            done=(token_BK == end) & (log_prob_BK > -jnp.inf),
+        )
+
+    def unfinished(state):
+        alive_BK = ~state.done & (state.log_prob > -jnp.inf)
+        return (state.step < length) & alive_BK.any()
+
+    carry, token_B = prefill(next_logits, carry, prompt_BP, prompt_len_B)
+    state = BeamState(
+        carry=jax.tree.map(lambda leaf: jnp.repeat(leaf, K, axis=0), carry),
+        step=jnp.int32(0),
+        token=jnp.repeat(token_B[:, None], K, axis=1),
+        tokens=jnp.full((B, K, length), end, jnp.int32),
+        # All K begin alike: only the first may continue, or they would stay alike.
+        log_prob=jnp.tile(jnp.where(jnp.arange(K) == 0, 0.0, -jnp.inf), (B, 1)),
+        done=jnp.zeros((B, K), bool),
+    )
+    state = jax.lax.while_loop(unfinished, step, state)
+
+    lengths_BK = (state.tokens != end).sum(-1)
+    score_BK = state.log_prob / ((5 + lengths_BK + state.done) / 6) ** length_penalty
+    order_BK = jnp.argsort(-score_BK, axis=-1)
+    return tuple(_select(leaf, order_BK) for leaf in (state.tokens, lengths_BK, score_BK))
+
+
+def _select(leaf: jax.Array, index_BK: jax.Array) -> jax.Array:
+    """leaf[b, index_BK[b, k]] for every b and k."""
+    return leaf[jnp.arange(len(leaf))[:, None], index_BK]

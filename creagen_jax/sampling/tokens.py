@@ -1,0 +1,195 @@
+"""Decoding: draws tokens from any autoregressive model, one scan for every family.
+
+A model enters as `next_logits(carry, token_B) -> (logits_BV, carry)`, a closure over parameters;
+every leaf of the carry has the sample as its first axis. Everything here may be called inside jit.
+
+    decode = start (the prompt) + advance (the rest), and advance may be called in chunks, to
+    stream, or to stop in a host loop once `state.done.all()`. Chunks do not change the result.
+
+Sample b draws its token at position t (prompt included) with fold_in(key(seed_b), t): it depends
+on its own seed and prompt only, not on the batch around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from creagen_jax.sampling.filters import Sampling, process
+
+Carry = Any
+NextLogits = Callable[[Carry, jax.Array], tuple[jax.Array, Carry]]
+
+
+@flax.struct.dataclass
+class DecodeState:
+    """What decoding carries from one token to the next. A pytree."""
+
+    carry: Carry
+    token: jax.Array  # [B] int32: the next input, last of the prompt or of the draws
+    position: jax.Array  # [B] int32: tokens so far, prompt included
+    done: jax.Array  # [B] bool: END was drawn
+    key: jax.Array  # [B] typed PRNG keys
+    counts: jax.Array | None  # [B, V] int32: how often each token was seen, if a filter asks
+    history: jax.Array | None  # [B, P + length] int32: the tokens so far, if a filter asks
+
+
+def keys_from_seeds(seeds_B: jax.Array) -> jax.Array:
+    """One PRNG key for each sample: key_b = key(seeds_B[b])."""
+    return jax.vmap(jax.random.key)(seeds_B)
+
+
+def decode(
+    next_logits: NextLogits,
+    carry: Carry,
+    prompt_BP: jax.Array,
+    prompt_len_B: jax.Array | None,
+    seeds_B: jax.Array,
+    *,
+    length: int,
+    settings: Sampling,
+    end: int = 0,
+    forbidden: Sequence[int] = (),
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Draws up to `length` tokens after each prompt.
+
+    Arguments are those of `start` and `advance`. Returns tokens [B, length] (END from the first
+    END on), lengths [B] (tokens before END) and done [B] (whether END was drawn).
+    """
+    state = start(
+        next_logits, carry, prompt_BP, prompt_len_B, seeds_B,
+        length=length, settings=settings, end=end,
+    )  # fmt: skip
+    state, tokens_BT = advance(
+        next_logits, state, length, settings=settings, end=end, forbidden=forbidden
+    )
+    return tokens_BT, (tokens_BT != end).sum(-1), state.done
+
+
+def start(
+    next_logits: NextLogits,
+    carry: Carry,
+    prompt_BP: jax.Array,
+    prompt_len_B: jax.Array | None,
+    seeds_B: jax.Array,
+    *,
+    length: int,
+    settings: Sampling,
+    end: int = 0,
+) -> DecodeState:
+    """Feeds the prompts to the model; the state is ready to draw up to `length` tokens.
+
+    prompt_BP     [B, P] int32, P >= 1, right-padded; begins with the start token (END)
+    prompt_len_B  [B] int32 in 1..P: tokens of each prompt, or None if all have P
+    seeds_B       [B] integers: one seed for each sample
+    length        how many tokens will be drawn at most: the size of the history, if one is kept
+    end           the id of END, which the penalties do not count
+    """
+    B, P = prompt_BP.shape
+    carry, token_B = prefill(next_logits, carry, prompt_BP, prompt_len_B)
+    position_B = jnp.full(B, P, jnp.int32) if prompt_len_B is None else prompt_len_B
+    counts_BV = history_BL = None
+    if settings.needs_counts:
+        V = jax.eval_shape(next_logits, carry, token_B)[0].shape[-1]
+        seen_BP = (jnp.arange(P) < position_B[:, None]) & (prompt_BP != end)
+        counts_BV = jnp.zeros((B, V), jnp.int32)
+        counts_BV = counts_BV.at[jnp.arange(B)[:, None], prompt_BP].add(seen_BP)
+    if settings.needs_history:
+        history_BL = jnp.pad(prompt_BP, ((0, 0), (0, length)))
+    return DecodeState(
+        carry=carry,
+        token=token_B,
+        position=position_B,
+        done=jnp.zeros(B, bool),
+        key=keys_from_seeds(seeds_B),
+        counts=counts_BV,
+        history=history_BL,
+    )
+
+
+def prefill(
+    next_logits: NextLogits, carry: Carry, prompt_BP: jax.Array, prompt_len_B: jax.Array | None
+) -> tuple[Carry, jax.Array]:
+    """Feeds all but the last token of each prompt. Returns the carry and the last token [B]."""
+
+    def feed(carry, inputs):
+        token_B, inside_B = inputs
+        _, fed = next_logits(carry, token_B)
+        if prompt_len_B is None:
+            return fed, None
+
+        def select(new, old):  # a row whose prompt is over keeps its carry
+            return jnp.where(inside_B.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+        return jax.tree.map(select, fed, carry), None
+
+    B, P = prompt_BP.shape
+    last_B = jnp.full(B, P - 1) if prompt_len_B is None else prompt_len_B - 1
+    inside_PB = jnp.arange(P - 1)[:, None] < last_B
+    carry, _ = jax.lax.scan(feed, carry, (prompt_BP[:, :-1].T, inside_PB))
+    return carry, prompt_BP[jnp.arange(B), last_B]
+
+
+def advance(
+    next_logits: NextLogits,
+    state: DecodeState,
+    steps: int,
+    *,
+    settings: Sampling,
+    end: int = 0,
+    forbidden: Sequence[int] = (),
+) -> tuple[DecodeState, jax.Array]:
+    """Draws the next `steps` tokens, never one of `forbidden`. Returns state, tokens [B, steps].
+
+    A sample that drew END goes on as END.
+    """
+    rows_B = jnp.arange(len(state.token))
+
+    def step(state, _):
+        logits_BV, carry = next_logits(state.carry, state.token)
+        logits_BV = process(
+            logits_BV,
+            settings,
+            forbidden=forbidden,
+            counts_BV=state.counts,
+            history_BL=state.history,
+            length_B=state.position,
+        )
+        token_B = _draw(state.key, state.position, logits_BV, settings)
+        token_B = jnp.where(state.done, end, token_B)
+        counts_BV, history_BL = state.counts, state.history
+        if counts_BV is not None:
+            counts_BV = counts_BV.at[rows_B, token_B].add(token_B != end)
+        if history_BL is not None:
+            history_BL = history_BL.at[rows_B, state.position].set(token_B)
+        state = state.replace(
+            carry=carry,
+            token=token_B,
+            position=state.position + 1,
+            done=token_B == end,
+            counts=counts_BV,
+            history=history_BL,
+        )
+        return state, token_B
+
+    state, tokens_TB = jax.lax.scan(step, state, length=steps)
+    return state, tokens_TB.T
+
+
+def _draw(
+    key_B: jax.Array, position_B: jax.Array, logits_BV: jax.Array, settings: Sampling
+) -> jax.Array:
+    """One token [B] for each row; greedy at temperature 0, of equals the lowest id."""
+
+    def draw(key, position, logits_V):
+        return jax.random.categorical(jax.random.fold_in(key, position), logits_V)
+
+    if settings.temperature == 0:
+        token_B = logits_BV.argmax(-1)
+    else:
+        token_B = jax.vmap(draw)(key_B, position_B, logits_BV)
+    return token_B.astype(jnp.int32)

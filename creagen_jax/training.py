@@ -1,0 +1,341 @@
+"""The only training loop. It knows the family contract and the modality contract, nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import numpy as np
+
+from creagen_jax import (
+    checkpoint,
+    config,
+    data,
+    evaluation,
+    generation,
+    logging,
+    models,
+    parallel,
+    rundir,
+    update,
+)
+from creagen_jax.data import batching
+from creagen_jax.types import Spec, TrainState, UserError
+
+SAMPLES = 8  # drawn on the screen, where that is asked for
+SHOWN = ("grad_norm", "skipped")  # metrics of a step that are logged beside the loss
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """All that stays the same while a run trains."""
+
+    experiment: config.Experiment
+    modality: ModuleType
+    dataset: Any
+    family: ModuleType
+    spec: Spec
+    steps: int  # in all
+    mesh: jax.sharding.Mesh
+
+
+@dataclasses.dataclass
+class Progress:
+    """The loop's own account, saved with each checkpoint."""
+
+    step: int = 0
+    seconds: float = 0.0  # of training so far, over all sittings
+    losses: list[float] = dataclasses.field(default_factory=list)  # since the last logged one
+    best_loss: float = math.inf
+    best_step: int = 0
+    worse: int = 0  # evaluations in a row that were not better
+    finished: bool = False
+
+
+def train(
+    experiment: config.Experiment,
+    run: Path,
+    *,
+    stop_at: int = 0,
+    overwrite: bool = False,
+    dry_run: bool = False,
+) -> int:
+    """Train, or go on training, in a run directory; stop behind step `stop_at` if that is given.
+
+    Returns the exit code: 0, or 130 / 143 if it was interrupted and saved. Raises UserError for
+    whatever is wrong with the data, the flags, the run directory or the disk.
+    """
+    job = prepare(experiment)
+    if dry_run:
+        _estimate(job)
+        return 0
+    reference = _open(job, run, overwrite)
+    state, step = _build(job)
+    progress = Progress()
+    found = checkpoint.newest(
+        rundir.checkpoints(run), lambda path: checkpoint.restore(path, state), print
+    )
+    if found:
+        state, meta = found
+        progress = Progress(**meta)
+        print(f"resuming at step {progress.step} of {job.steps}")
+    last = min(stop_at or job.steps, job.steps)
+    speaks = logging.Log(
+        run,
+        step=progress.step,
+        steps=job.steps,
+        tokens=experiment.train.batch * job.spec.length,
+        reference=reference,
+        lead=jax.process_index() == 0,
+    )
+    with speaks as log, _Interrupt() as interrupt:
+        state = _loop(job, run, state, step, progress, last, log, interrupt)
+        if interrupt.signal:
+            log.say(f"interrupted; step {progress.step} is saved, the same command goes on")
+            return 128 + interrupt.signal
+        if progress.finished:
+            _final(job, run, state, progress, log)
+    return 0
+
+
+# --- before the first step ----------------------------------------------------------------------
+
+
+def prepare(experiment: config.Experiment) -> Job:
+    """Load the data and check what can be checked before anything is written."""
+    size = experiment.train.batch
+    if size < 1:
+        raise UserError(f"--train.batch is {size}; choose 1 or more")
+    modality = data.get(config.modality(experiment))
+    dataset = modality.load(experiment.data)
+    print(f"data: {json.dumps(dataset.fingerprint, ensure_ascii=False)}")
+    mesh = parallel.mesh()
+    parallel.check(mesh, size)
+    return Job(
+        experiment=experiment,
+        modality=modality,
+        dataset=dataset,
+        family=models.get(config.family(experiment)),
+        spec=dataset.spec(size),
+        steps=experiment.train.steps or -(-modality.windows(dataset, "train") // size),
+        mesh=mesh,
+    )
+
+
+def _open(job: Job, run: Path, overwrite: bool) -> dict[str, Any] | None:
+    """Begin a run directory or check that it is this job's; the reference line's scores."""
+    if rundir.clear(run, overwrite=overwrite):
+        rundir.check_same(run, job.experiment, job.dataset.fingerprint)
+        return rundir.read(run)["reference"]
+    reference = None
+    if job.spec.vocab and "validation" in job.dataset.splits:
+        reference = evaluation.reference(job.modality, job.dataset)
+    if jax.process_index() == 0:
+        job.modality.save(job.dataset, rundir.codec(run))
+        libraries = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
+        fields = {
+            "experiment": job.experiment,
+            "spec": job.spec,
+            "fingerprint": job.dataset.fingerprint,
+            "reference": reference,
+            "versions": {name: importlib.metadata.version(name) for name in libraries},
+        }
+        rundir.write(run, fields)
+    return reference
+
+
+def _build(job: Job) -> tuple[TrainState, Callable]:
+    """The state before the first step, and the step."""
+    state = update.new_state(job.experiment, job.family, job.spec, steps=job.steps, mesh=job.mesh)
+    step = update.make_step(job.experiment, job.family, job.spec, steps=job.steps)
+    return state, update.compiled(step, state, job.family, job.mesh)
+
+
+def _batches(job: Job, start: int) -> Iterator[dict[str, np.ndarray]]:
+    """The batches of step start, start + 1, ..., made ahead by a background thread."""
+
+    def make(step: int) -> dict[str, np.ndarray]:
+        return job.modality.train_batch(
+            job.dataset, seed=job.experiment.seed, step=step, size=job.experiment.train.batch
+        )
+
+    return batching.prefetch(make, start)
+
+
+def _estimate(job: Job, seconds: float = 3.0) -> None:
+    """What a dry run prints: the configuration, sizes, and a measured estimate of the time."""
+    state, step = _build(job)
+    print(json.dumps(config.to_json(job.experiment), indent=1, ensure_ascii=False))
+    print(f"parameters: {_size(state.params)[0]:,}")
+    print(f"memory of the training state: {_size(state)[1] / 2**20:.1f} MiB, batches aside")
+    times = []
+    with contextlib.closing(_batches(job, 0)) as batches:
+        while len(times) < 4 or sum(times[1:]) < seconds:
+            began = time.perf_counter()
+            state, metrics = step(state, next(batches))
+            float(metrics["loss"])
+            times.append(time.perf_counter() - began)
+    each = float(np.median(times[1:]))
+    print(
+        f"time: first step {times[0]:.1f} s, then {each * 1e3:.1f} ms each; {job.steps} steps take "
+        f"about {(times[0] + each * job.steps) / 60:.1f} minutes, evaluations aside"
+    )
+
+
+def _size(tree: Any) -> tuple[int, int]:
+    """Numbers and bytes in a pytree."""
+    leaves = [np.asarray(leaf) if np.isscalar(leaf) else leaf for leaf in jax.tree.leaves(tree)]
+    return sum(leaf.size for leaf in leaves), sum(leaf.nbytes for leaf in leaves)
+
+
+# --- the loop -----------------------------------------------------------------------------------
+
+
+def _loop(job, run, state, step, progress, last, log, interrupt) -> TrainState:
+    """Train until step `last`, an early stop or an interruption; save. Returns the state."""
+    cfg = job.experiment.train
+    folder = rundir.checkpoints(run)
+    evaluate = _evaluator(job)
+    began = time.perf_counter() - progress.seconds
+    pending = None  # metrics of the newest step, not yet looked at
+
+    def look() -> None:
+        """Read the pending metrics: this waits for their step."""
+        nonlocal pending
+        if pending:
+            progress.losses.append(float(pending["loss"]))
+            if int(pending["skipped_in_row"]) >= cfg.max_skipped:
+                intact = ", ".join(map(str, checkpoint.steps(folder))) or "none"
+                raise UserError(
+                    f"{cfg.max_skipped} updates in a row were not finite, up to step "
+                    f"{progress.step}; intact checkpoints: {intact}; lower --optim.learning_rate"
+                )
+        pending = None
+
+    def save() -> None:
+        progress.seconds = time.perf_counter() - began
+        if "validation" not in job.dataset.splits:
+            progress.best_step = progress.step
+        keep = {progress.best_step, *checkpoint.steps(folder)[-1:]}
+        checkpoint.save(folder, state, dataclasses.asdict(progress), keep)
+
+    with contextlib.closing(_batches(job, progress.step)) as batches:
+        while progress.step < last and not progress.finished and not interrupt.signal:
+            state, metrics = step(state, next(batches))
+            look()  # at the step before, now that the next one is on its way
+            pending = metrics
+            at = progress.step = progress.step + 1
+            progress.finished = at == job.steps
+            logs = at % cfg.log_every == 0 or progress.finished
+            evaluates = at % cfg.eval_every == 0 or progress.finished
+            if logs or evaluates or at % cfg.save_every == 0:
+                look()
+            if logs:
+                loss = float(np.nanmean(progress.losses))
+                more = {key: float(value) for key, value in metrics.items() if key in SHOWN}
+                log.train(at, loss, time.perf_counter() - began, **more)
+                progress.losses = []
+            if evaluates and "validation" in job.dataset.splits:
+                scores = evaluate(state.eval_params, "validation", limit=cfg.eval_windows)
+                log.scores(at, "validation", scores, time.perf_counter() - began, "some")
+                _judge(progress, scores["loss"], cfg.patience)
+            if cfg.sample_every and at % cfg.sample_every == 0:
+                log.samples(at, _draw(job, state))
+            if at % cfg.save_every == 0 or progress.best_step == at:
+                save()
+        look()
+        if progress.step and progress.step not in checkpoint.steps(folder):
+            save()
+    return state
+
+
+def _judge(progress: Progress, loss: float, patience: int) -> None:
+    """Take note of a validation loss; an early stop after `patience` that were not better."""
+    if loss < progress.best_loss:
+        progress.best_loss, progress.best_step, progress.worse = loss, progress.step, 0
+    else:
+        progress.worse += 1
+    progress.finished |= 0 < patience <= progress.worse
+
+
+def _evaluator(job: Job) -> Callable[..., dict[str, float]]:
+    """evaluate(params, split, **how to cut it into windows) -> scores."""
+    evaluate = evaluation.evaluator(job.family, job.experiment.model)
+    place = None if job.family.HOST else partial(parallel.place, job.mesh)
+
+    def score(params, split: str, **how) -> dict[str, float]:
+        size = job.experiment.train.batch
+        batches = job.modality.eval_batches(job.dataset, split, size=size, **how)
+        return evaluation.score(evaluate, params, batches, job.modality.units, place)
+
+    return score
+
+
+def _draw(job: Job, state: TrainState) -> list[str]:
+    """A few samples, with the same seeds every time, so that progress can be watched."""
+    params = state.eval_params
+    if not job.family.HOST:  # gathered, if they are sharded
+        params = generation.local(jax.device_put(params, parallel.replicated(job.mesh)))
+    model = generation.Model(
+        family=config.family(job.experiment),
+        cfg=job.experiment.model,
+        params=params,
+        codec=job.dataset.codec,
+        length=job.spec.length,
+        step=int(state.step),
+    )
+    num = SAMPLES if job.dataset.codec.line else 1
+    drawn = generation.draw(model, generation.Request(), num=num, seed=job.experiment.seed)
+    return [sample.text for sample in drawn]
+
+
+def _final(job: Job, run: Path, state: TrainState, progress: Progress, log: logging.Log) -> None:
+    """Score the best checkpoint on every held-out position, unless that was done before."""
+    if any(line.get("windows") == "all" for line in logging.read(run)):
+        log.say(f"{run} is finished: {progress.step} steps, best {progress.best_step}")
+        return
+    if progress.best_step != progress.step:
+        best = rundir.checkpoints(run) / str(progress.best_step)
+        state, _ = checkpoint.restore(best, state)
+    evaluate = _evaluator(job)
+    for split in ("validation", "test"):
+        if split not in job.dataset.splits:
+            continue
+        ways = {"all": {}}
+        if not job.dataset.codec.line:  # each prediction sees at least half a window
+            ways["sliding"] = {"overlap": job.spec.length // 2}
+        for name, how in ways.items():
+            scores = evaluate(state.eval_params, split, **how)
+            log.scores(progress.best_step, split, scores, progress.seconds, name)
+
+
+class _Interrupt:
+    """Within it, SIGINT (Ctrl-C) and SIGTERM are noted for the loop to save and stop; the second
+    of them stops at once."""
+
+    signal = 0
+
+    def __enter__(self) -> _Interrupt:
+        self._old = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: object) -> None:
+        self.signal = number
+        for other, handler in self._old.items():
+            signal.signal(other, handler)
