@@ -15,7 +15,7 @@ def rms_norm(x: jax.Array, epsilon: float = 1e-6) -> jax.Array:
 
 
 def dropout(rng: jax.Array | None, x: jax.Array, rate: float) -> jax.Array:
-    """Zero a share `rate` of x and scale up the rest (Srivastava et al. 2014); no rng, no change."""
+    """Zero a share `rate` of x, scale up the rest (Srivastava et al. 2014); no rng: keep all."""
     if rng is None or rate == 0.0:
         return x
     keep = jax.random.bernoulli(rng, 1.0 - rate, x.shape)
