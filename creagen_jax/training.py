@@ -120,7 +120,7 @@ def prepare(experiment: config.Experiment) -> Job:
         raise UserError(f"--train.batch is {size}; choose 1 or more")
     modality = data.get(config.modality(experiment))
     dataset = modality.load(experiment.data)
-    print(f"data: {json.dumps(dataset.fingerprint, ensure_ascii=False)}")
+    print(modality.describe(dataset))
     mesh = parallel.mesh()
     parallel.check(mesh, size)
     return Job(

@@ -8,6 +8,7 @@ A modality is a module of pure functions:
     train_batch(dataset, *, seed, step, size)  -> dict of NumPy arrays; pure in (seed, step)
     eval_batches(dataset, split, *, size, limit=None, overlap=0)
                                                -> the batches that cover a split exactly once
+    describe(dataset)                          -> the fingerprint for a person to read
     units(totals)                              -> {"loss": nats per token, ...}
     save(dataset, folder)                      writes what sampling needs of the data
     load_codec(folder)                         -> Codec: prompts to tokens, tokens to text

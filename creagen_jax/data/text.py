@@ -277,6 +277,22 @@ def eval_batches(
         yield batching.pad(batch, size)
 
 
+def describe(dataset: Dataset) -> str:
+    """The fingerprint for a person to read, a line for each split."""
+    about = dataset.fingerprint
+    unit = "one example a line" if dataset.codec.line else "one stream"
+    lines = [
+        f"data: {about['source']}, {unit}, windows of {dataset.length}; "
+        f"{about['tokenizer']} vocabulary of {about['vocabulary']}; "
+        f"sha256 {about['sha256'][:12]}"
+    ]
+    for name, split in about["splits"].items():
+        counts = [f"{count:,} {key}" for key, count in split.items() if count and key != "labels"]
+        labels = [f"{count:,} {label}" for label, count in split.get("labels", {}).items()]
+        lines.append(f"  {name:11s}{', '.join(counts + labels)}")
+    return "\n".join(lines)
+
+
 def units(totals: dict[str, float]) -> dict[str, float]:
     """Comparable units from sums of `loss` (nats), `weight` (tokens), `chars` and `bytes`."""
     nats = float(totals["loss"])
