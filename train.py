@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from creagen_jax import cli, config
+from creagen_jax.types import UserError
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -28,15 +29,18 @@ class Args:
 
 
 def main(argv: list[str]) -> int:
-    if not argv or argv[0].startswith("-"):
+    if not argv or argv[0] in ("-h", "--help"):
         print("usage: python train.py CONFIG [--flags]; CONFIG --help lists its flags. Configs:")
         for name, line in config.available(CONFIGS).items():
             print(f"  {name:24s}{line}")
-        return 0 if not argv or argv[0] in ("-h", "--help") else 2
+        return 0
     name, *flags = argv
+    if name.startswith("-"):
+        raise UserError(f"{name} comes before a config; usage: python train.py CONFIG [--flags]")
     experiment = config.load(name, CONFIGS, smoke="--smoke" in flags)
     default = Args(experiment, run=Path("runs") / Path(name).stem)
     args = config.parse(default, flags, prog=f"train.py {name}", description=__doc__)
+    config.check(args.experiment)
     from creagen_jax import training  # after the flags: importing JAX takes a second
 
     return training.train(

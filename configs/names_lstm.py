@@ -7,8 +7,8 @@ from creagen_jax.models import lstm
 CONFIG = Experiment(
     data=text.Config(source="names", length=0),
     model=lstm.Config(width=256, depth=1),
-    optim=Optim(learning_rate=4e-3, warmup=100),
-    train=Train(steps=3000, batch=256, eval_every=500, sample_every=1000, save_every=500),
+    optim=Optim(name="muon", learning_rate=4e-3, final=0.0, ema=0.99),
+    train=Train(steps=1500, batch=128, eval_every=250, sample_every=500, save_every=250),
 )
 
 SMOKE = replace(

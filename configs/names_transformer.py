@@ -7,8 +7,8 @@ from creagen_jax.models import transformer
 CONFIG = Experiment(
     data=text.Config(source="names", length=0),
     model=transformer.Config(width=128, depth=4, heads=4, context=32),
-    optim=Optim(name="muon", learning_rate=3e-3),
-    train=Train(steps=3000, batch=256, eval_every=500, sample_every=1000, save_every=500),
+    optim=Optim(name="muon", learning_rate=3e-3, final=0.0, ema=0.99),
+    train=Train(steps=1500, batch=128, eval_every=250, sample_every=500, save_every=250),
 )
 
 SMOKE = replace(

@@ -7,8 +7,8 @@ from creagen_jax.models import transformer
 CONFIG = Experiment(
     data=text.Config(tfds="tiny_shakespeare", length=128),
     model=transformer.Config(width=192, depth=4, heads=6, context=128),
-    optim=Optim(name="muon", learning_rate=3e-3, muon_learning_rate=0.02, ema=0.99),
-    train=Train(steps=1500, batch=24, eval_every=250, save_every=250, sample_every=500),
+    optim=Optim(name="muon", learning_rate=3e-3, muon_learning_rate=0.03, final=0.0, ema=0.995),
+    train=Train(steps=3200, batch=12, eval_every=400, save_every=400, sample_every=800),
 )
 
 SMOKE = replace(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import logging
 import shutil
@@ -23,8 +24,8 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
+from creagen_jax import parallel
 from creagen_jax.types import Params, TrainState, UserError
 
 DISK_ERRORS = ("No space left", "File too large", "quota exceeded", "Read-only", "denied")
@@ -37,9 +38,25 @@ class Damaged(Exception):
 
 def steps(folder: Path) -> list[int]:
     """The steps of the complete checkpoints, ascending."""
-    return sorted(int(path.parent.name) for path in folder.glob("[0-9]*/manifest.json"))
+    names = (path.parent.name for path in folder.glob("*/manifest.json"))
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
+@contextlib.contextmanager
+def _quiet_orbax():
+    """Orbax logs progress as warnings; and after a write that failed, and that it reports well,
+    the threads of the others print tracebacks."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@_quiet_orbax()
 def save(folder: Path, state: TrainState, meta: dict[str, Any], keep: set[int]) -> None:
     """Write the checkpoint of `meta["step"]`, then remove all but it and the steps in `keep`.
 
@@ -53,21 +70,23 @@ def save(folder: Path, state: TrainState, meta: dict[str, Any], keep: set[int]) 
         if lead:
             folder.mkdir(parents=True, exist_ok=True)
             _remove_unfinished(folder)
-        _sync("clean")
-        with _quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
+        parallel.sync("clean")
+        with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(partial.absolute() / "model", model)
             checkpointer.save(partial.absolute() / "training", training)
         if lead:
             (partial / "meta.json").write_text(json.dumps(meta, indent=1))
             (partial / "manifest.json").write_text(json.dumps(_hashes(partial), indent=1))
-            shutil.rmtree(final, ignore_errors=True)  # left by a run that was resumed before it
+            if final.exists():  # damaged, so the run was resumed before it
+                _remove(final)
             partial.rename(final)
             for old in set(steps(folder)) - keep - {step}:
-                shutil.rmtree(folder / str(old))
-        _sync("saved")
+                _remove(folder / str(old))
+        parallel.sync("saved")
     except (OSError, ValueError) as error:  # ValueError is how Orbax reports a failed write
         if not any(text in str(error) for text in DISK_ERRORS):
             raise
+        # A thread of Orbax may still write there; what it leaves is removed by the next save.
         shutil.rmtree(partial, ignore_errors=True)
         reason = next(text for text in DISK_ERRORS if text in str(error))
         intact = ", ".join(map(str, steps(folder))) or "none"
@@ -99,7 +118,7 @@ def restore(path: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
     model, training = _split(like)
     model, training = _read(path / "model", model), _read(path / "training", training)
     state = training.replace(params=model) if like.ema is None else training.replace(ema=model)
-    return state, read_meta(path)
+    return state, _meta(path)
 
 
 def restore_params(path: Path, like: Params) -> Params:
@@ -109,6 +128,7 @@ def restore_params(path: Path, like: Params) -> Params:
     return _read(path / "model", like)
 
 
+@_quiet_orbax()
 def _read(path: Path, like: Any) -> Any:
     """A pytree with the structure and placement of `like`, and the shapes that were saved: those
     of a Markov chain's counts grow."""
@@ -121,7 +141,7 @@ def _read(path: Path, like: Any) -> Any:
         placed = getattr(leaf, "sharding", None) or one_device
         return jax.ShapeDtypeStruct(saved.shape, saved.dtype, sharding=placed)
 
-    with _quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
+    with ocp.StandardCheckpointer() as checkpointer:
         tree = checkpointer.metadata(path.absolute()).item_metadata.tree
         shapes = {saved.name: saved for saved in jax.tree.leaves(tree)}
         targets = jax.tree_util.tree_map_with_path(target, like)
@@ -143,7 +163,12 @@ def verify(path: Path) -> None:
 
 
 def read_meta(path: Path) -> dict[str, Any]:
-    """The loop's account in a checkpoint."""
+    """The loop's account in a checkpoint. Raises Damaged."""
+    verify(path)
+    return _meta(path)
+
+
+def _meta(path: Path) -> dict[str, Any]:
     return json.loads((path / "meta.json").read_text())
 
 
@@ -163,23 +188,13 @@ def _hashes(path: Path) -> dict[str, str]:
     }
 
 
+def _remove(path: Path) -> None:
+    """Remove a checkpoint; one that is only half removed is no longer seen as one."""
+    hidden = path.with_name(f"{UNFINISHED}removal-{path.name}")
+    path.rename(hidden)
+    shutil.rmtree(hidden)
+
+
 def _remove_unfinished(folder: Path) -> None:
     for path in folder.glob(f"{UNFINISHED}*"):
         shutil.rmtree(path)
-
-
-def _sync(name: str) -> None:
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
-
-
-@contextlib.contextmanager
-def _quiet_orbax():
-    """Orbax logs progress as warnings, and failed writes as tracebacks before it raises them."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -73,7 +73,9 @@ class Train:
     eval_every: int = 250
     """Steps between two evaluations on the validation windows."""
     eval_windows: int = 256
-    """Validation windows in each of them, the same every time; the last evaluation uses all."""
+    """Validation windows in each of them, spaced evenly, the same every time."""
+    final_windows: int = 20_000
+    """Held-out windows scored at the end, likewise, or all if there are no more."""
     save_every: int = 250
     """Steps between two checkpoints."""
     sample_every: int = 0
@@ -108,6 +110,24 @@ def modality(experiment: Experiment) -> str:
     return type(experiment.data).__module__.rpartition(".")[2]
 
 
+def check(experiment: Experiment) -> None:
+    """Raises UserError for a number that no run can have."""
+    check_seed(experiment.seed)
+    train = experiment.train
+    for name in ("batch", "log_every", "eval_every", "eval_windows", "save_every", "max_skipped"):
+        if getattr(train, name) < 1:
+            raise UserError(f"--train.{name} is {getattr(train, name)}; choose 1 or more")
+    for name in ("steps", "sample_every", "patience"):
+        if getattr(train, name) < 0:
+            raise UserError(f"--train.{name} is {getattr(train, name)}; choose 0 or more")
+
+
+def check_seed(seed: int, count: int = 1) -> None:
+    """Raises UserError unless seed, seed + 1, ... (`count` of them) are seeds for all libraries."""
+    if not 0 <= seed <= 2**31 - count:
+        raise UserError(f"--seed is {seed}; choose 0 to {2**31 - count}")
+
+
 def replace(experiment: Experiment, **changes: Any) -> Experiment:
     """A copy with fields changed: `replace(e, train={"steps": 4}, seed=1)`."""
     for key, value in changes.items():
@@ -129,14 +149,16 @@ def load(name: str, folder: Path, *, smoke: bool = False) -> Experiment:
     """The experiment of `configs/NAME.py` (its CONFIG, or SMOKE: the same in seconds), or of a
     `.py` file of the user's own.
 
-    Raises UserError for an unknown name.
+    Raises UserError for an unknown name, or a file without what is wanted.
     """
     path = Path(name) if name.endswith(".py") else folder / f"{name}.py"
     if not path.is_file():
         choices = [path.stem for path in sorted(folder.glob("*.py"))]
         raise UserError(f"no config '{name}'; {nearest(name, choices)}")
-    module = _import(path)
-    return module.SMOKE if smoke else module.CONFIG
+    module, wanted = _import(path), "SMOKE" if smoke else "CONFIG"
+    if not hasattr(module, wanted):
+        raise UserError(f"{path} defines no {wanted}")
+    return getattr(module, wanted)
 
 
 def nearest(name: str, choices: list[str]) -> str:
@@ -176,11 +198,18 @@ def parse(default: T, argv: list[str], *, prog: str, description: str) -> T:
     except SystemExit as stop:
         if stop.code == 0:  # --help
             raise
-        # tyro draws a box; its first paragraphs say what is wrong and what was probably meant.
-        text = re.sub(r"[╭╮╰╯│─]+", " ", stderr.getvalue().split("For full help")[0])
-        lines = [" ".join(line.split()) for line in text.splitlines()[1:]]
-        line = " ".join(filter(None, lines)).replace("Argument helptext:", "It is")
-        raise UserError(f"{line} ({prog} --help lists the flags)") from None
+        raise UserError(f"{_one_line(stderr.getvalue())} ({prog} --help lists the flags)") from None
+
+
+def _one_line(box: str) -> str:
+    """What a box drawn by tyro says: what is wrong and what was probably meant."""
+    text = re.sub(r"[╭╮╰╯│─]+", " ", box.split("For full help")[0]).partition("\n")[2]
+    line = " ".join(text.split())
+    if found := re.match(r"Unrecognized options: ([^ ,]+)(?:.*? Perhaps you meant: (--[\w.]+))?", line):
+        return f"no flag {found[1]}" + (f"; did you mean {found[2]}?" if found[2] else "")
+    if found := re.match(r"Error parsing (\S+): .* ('.*') Argument helptext: \S+ (.*)", line):
+        return f"{found[1]} cannot be {found[2]}; it is {found[3]}"
+    return line
 
 
 # --- config.json -------------------------------------------------------------------------------

@@ -15,8 +15,9 @@ from creagen_jax.types import Batch, Params
 
 REFERENCE_ORDER = 6
 REFERENCE_LENGTH = 1024  # tokens of a window of a stream
-REFERENCE_BATCH = 256  # windows
-REFERENCE_TOKENS = 5_000_000  # of the training split, at most
+REFERENCE_BATCH = 256  # windows scored at once
+REFERENCE_STEP = 1_000_000  # tokens counted at once
+REFERENCE_TOKENS = 5 * REFERENCE_STEP  # of the training split, at most
 
 
 def evaluator(family: ModuleType, cfg: config.Model) -> Callable[[Params, Batch], dict[str, Any]]:
@@ -65,13 +66,14 @@ def reference(data: ModuleType, dataset: Any) -> dict[str, Any]:
         length=dataset.length if dataset.codec.line else REFERENCE_LENGTH,
     )
     spec = dataset.spec(REFERENCE_BATCH)
-    most = max(REFERENCE_TOKENS // (REFERENCE_BATCH * spec.length), 1)
-    steps = min(-(-data.windows(dataset, "train") // REFERENCE_BATCH), most)
+    # Each step smooths all that was counted so far, so there are few of them, and large.
+    size = max(REFERENCE_STEP // spec.length, 1)
+    steps = min(-(-data.windows(dataset, "train") // size), REFERENCE_TOKENS // REFERENCE_STEP)
     state = markov.init(jax.random.key(0), cfg, spec, None)
     step = markov.make_step(cfg, spec, None)
     tokens = 0
     for number in range(steps):
-        batch = data.train_batch(dataset, seed=0, step=number, size=REFERENCE_BATCH)
+        batch = data.train_batch(dataset, seed=0, step=number, size=size)
         state, _ = step(state, batch, None)
         tokens += int(batch["mask"].sum())
     scores = {}

@@ -132,10 +132,11 @@ def draw(
     """`num` samples with the seeds seed, seed + 1, ...; each depends on its own seed alone.
 
     With beams, the `num` best of one search instead. Raises UserError for an unknown label, an
-    unseen character in the prompt, or settings out of range.
+    unseen character in the prompt, or seeds and settings out of range.
     """
     if num < 1:
         raise UserError(f"--num is {num}; choose 1 or more")
+    config.check_seed(seed, num)
     prompt = _prompt(model, request)
     if request.sampling.beams:
         labels = _labels(model, request, np.array([seed]))
@@ -164,6 +165,7 @@ def stream(
     speed: Speed | None = None,
 ) -> Sample:
     """One sample, the same as `draw` makes it; `show` gets its text in pieces as it is drawn."""
+    config.check_seed(seed)
     seeds = np.array([seed])
     prompt, labels = _prompt(model, request), _labels(model, request, seeds)
     show(request.prompt)
@@ -194,7 +196,7 @@ def render(samples: list[Sample], out: str) -> str:
 
 def summary(samples: list[Sample], speed: Speed) -> str:
     """How many samples are new, and the speed of decoding."""
-    parts = [f"{len(samples)} samples"]
+    parts = [f"{len(samples)} sample{'s' * (len(samples) > 1)}"]
     marked = [sample.new for sample in samples if sample.new is not None]
     if marked:
         parts.append(f"{sum(marked)} new ({sum(marked) / len(marked):.0%})")
@@ -284,11 +286,11 @@ def _search(model, request, prompt, labels, num: int) -> np.ndarray:
     family = models.get(model.family)
 
     @jax.jit
-    def search(params):
+    def search(params, prompt_1P):
         return beam.beam_search(
             partial(family.next_logits, params, model.cfg),
             family.init_carry(params, model.cfg, 1, labels),
-            prompt[None],
+            prompt_1P,
             None,
             beams=settings.beams,
             length=_length(model, request),
@@ -297,7 +299,7 @@ def _search(model, request, prompt, labels, num: int) -> np.ndarray:
             forbidden=model.codec.forbidden,
         )
 
-    tokens_1KT, _, scores_1K = search(model.params)
+    tokens_1KT, _, scores_1K = search(model.params, prompt[None])
     return np.asarray(tokens_1KT[0])[np.isfinite(scores_1K[0])][:num]
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 from tqdm import tqdm
 
 from creagen_jax import rundir
@@ -37,11 +41,18 @@ class Log:
             total=steps, initial=step, unit="step", disable=None if lead else True, leave=False
         )
         if lead:
-            path = run / "metrics.jsonl"
+            path, part = run / "metrics.jsonl", run / "metrics.part"
             kept = [line for line in read(run) if line["step"] <= step]
-            path.write_text("".join(json.dumps(line) + "\n" for line in kept))
-            self.file = path.open("a", buffering=1)
-            self.events = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+            with rundir.writing(run):
+                part.write_text("".join(json.dumps(line) + "\n" for line in kept))
+                part.rename(path)
+                self.file = path.open("a", buffering=1)
+                (run / "tensorboard").mkdir(exist_ok=True)
+                # Not tensorboardX's SummaryWriter: its thread dies of a full disk, and then the
+                # run waits for it forever.
+                self.events = EventsWriter(str(run / "tensorboard" / "events"))
+                restart = SessionLog(status=SessionLog.START)
+                self.events.write_event(Event(step=step + 1, session_log=restart))
 
     def __enter__(self) -> Log:
         return self
@@ -49,22 +60,23 @@ class Log:
     def __exit__(self, *_: object) -> None:
         self.bar.close()
         if self.lead:
-            self.file.close()
-            self.events.close()
+            with rundir.writing(self.run):
+                self.file.close()
+                self.events.close()
 
     def say(self, text: str) -> None:
         """A line on the screen, above the progress bar."""
         if self.lead:
             tqdm.write(text)
+            sys.stdout.flush()  # a log file shows it at once
 
     def write(self, **line: Any) -> None:
         """A line of metrics.jsonl: `step`, `split`, and whatever numbers belong to them."""
         if self.lead:
-            line = {key: None if _is_nan(value) else value for key, value in line.items()}
-            self.file.write(json.dumps(line) + "\n")
-            for key, value in line.items():
-                if key != "step" and isinstance(value, (int, float)):
-                    self.events.add_scalar(f"{line['split']}/{key}", value, line["step"])
+            line = {key: _or_null(value) for key, value in line.items()}
+            with rundir.writing(self.run):
+                self.file.write(json.dumps(line) + "\n")
+                self.events.write_event(_event(line))
 
     def train(self, step: int, loss: float, seconds: float, **metrics: float) -> None:
         """The mean training loss, in nats per token, since the last call."""
@@ -82,14 +94,18 @@ class Log:
             line += f"   [{self.reference['name']}: {units(self.reference[split])}]"
         self.say(line)
         self.write(step=step, split=split, **scores, windows=windows, seconds=seconds)
+        if self.lead:
+            with rundir.writing(self.run):
+                self.events.flush()
 
     def samples(self, step: int, texts: list[str]) -> None:
         """Samples on the screen, and in RUN/samples/step_001000.txt."""
         if self.lead:
             folder = rundir.samples(self.run)
-            folder.mkdir(exist_ok=True)
             text = "\n".join(texts)
-            (folder / f"step_{step:06d}.txt").write_text(text + "\n", encoding="utf-8")
+            with rundir.writing(self.run):
+                folder.mkdir(exist_ok=True)
+                (folder / f"step_{step:06d}.txt").write_text(text + "\n", encoding="utf-8")
             self.say("\n".join(f"    {line}" for line in text.splitlines()))
 
 
@@ -112,5 +128,16 @@ def read(run: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+def _event(line: dict[str, Any]) -> Event:
+    """The numbers of a line, for TensorBoard."""
+    values = [
+        Summary.Value(tag=f"{line['split']}/{key}", simple_value=value)
+        for key, value in line.items()
+        if key != "step" and isinstance(value, (int, float))
+    ]
+    return Event(wall_time=time.time(), step=line["step"], summary=Summary(value=values))
+
+
+def _or_null(value: Any) -> Any:
+    """The value; None for the floats that JSON does not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -24,7 +24,8 @@ def schedule(cfg: Optim, peak: float, steps: int) -> optax.Schedule:
 
 
 def make(cfg: Optim, steps: int) -> optax.GradientTransformation:
-    """The optax transformation for a run of `steps` batches."""
+    """The optax transformation for a run of `steps` batches. Beside Muon, whose momentum is
+    Nesterov's, optax gives AdamW the same (Dozat 2016)."""
     updates = max(steps // cfg.accumulate, 1)
     rate = schedule(cfg, cfg.learning_rate, updates)
     if cfg.name == "adamw":

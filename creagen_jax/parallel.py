@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from creagen_jax.types import UserError
@@ -63,3 +64,9 @@ def place(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         key: jax.make_array_from_callback(array.shape, rows, array.__getitem__)
         for key, array in batch.items()
     }
+
+
+def sync(name: str) -> None:
+    """Wait until every process has come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)

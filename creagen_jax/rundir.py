@@ -9,9 +9,11 @@ RUN/samples/             drawn during training
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,9 @@ from creagen_jax import config
 from creagen_jax.types import Spec, UserError
 
 # Fields that a run may change when it goes on: what is shown and kept, not what is computed.
-FREE = ("log_every", "eval_every", "eval_windows", "save_every", "sample_every")
+FREE = ("log_every", "eval_every", "eval_windows", "final_windows", "save_every", "sample_every")
 FREE += ("patience", "max_skipped", "placement")
+UNFINISHED = "config.part"  # what a run has that was interrupted before its config.json
 
 
 def checkpoints(run: Path) -> Path:
@@ -37,24 +40,37 @@ def samples(run: Path) -> Path:
 
 def read(run: Path) -> dict[str, Any]:
     """RUN/config.json, with its `Experiment` and its `Spec`. Raises UserError if it is no run."""
-    path = run / "config.json"
-    if not path.is_file():
-        raise UserError(f"{run} is not a run directory: it has no config.json")
-    try:
-        fields = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from None
+    fields = _read(run)
     spec = Spec(**{**fields["spec"], "shape": tuple(fields["spec"]["shape"])})
     return {**fields, "experiment": config.from_json(fields["experiment"]), "spec": spec}
 
 
-def write(run: Path, fields: dict[str, Any]) -> None:
-    """Writes RUN/config.json, the last file of a new run: a directory that has it is whole."""
+def _read(run: Path) -> dict[str, Any]:
+    path = run / "config.json"
+    if not path.is_file():
+        raise UserError(f"{run} is not a run directory: it has no config.json")
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+    if not isinstance(fields, dict) or not {"experiment", "spec", "fingerprint"} <= fields.keys():
+        raise UserError(f"{run} is not a run directory: its config.json is not that of a run")
+    return fields
+
+
+def create(run: Path, fields: dict[str, Any], save_codec: Callable[[Path], None]) -> None:
+    """Makes a run directory: what is written as RUN/config.part becomes RUN/config.json at last.
+
+    Raises UserError if it cannot be written.
+    """
     spec = dataclasses.asdict(fields["spec"])
     fields = {**fields, "experiment": config.to_json(fields["experiment"]), "spec": spec}
-    part = run / "config.part"
-    part.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n")
-    part.rename(run / "config.json")
+    part = run / UNFINISHED
+    with writing(run):
+        run.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        save_codec(codec(run))
+        part.rename(run / "config.json")
 
 
 def clear(run: Path, *, overwrite: bool) -> bool:
@@ -62,19 +78,23 @@ def clear(run: Path, *, overwrite: bool) -> bool:
 
     Raises UserError for a folder that holds anything else.
     """
-    exists = (run / "config.json").is_file()
-    begun = (run / "data").is_dir()  # interrupted before its config.json
-    if exists and not overwrite:
-        return True
-    if exists or begun:
+    if (run / "config.json").is_file():
+        if not overwrite:
+            return True
+        _read(run)  # whatever else has a config.json is not ours to remove
+        shutil.rmtree(run)
+    elif (run / UNFINISHED).is_file():
         shutil.rmtree(run)
     elif run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise UserError(f"{run} exists and is not a run directory; choose another --run")
     return False
 
 
-def check_same(run: Path, experiment: config.Experiment, fingerprint: dict[str, Any]) -> None:
-    """Raises UserError, with the differences, if a run holds another experiment or other data."""
+def check_same(
+    run: Path, experiment: config.Experiment, fingerprint: dict[str, Any]
+) -> dict[str, Any]:
+    """What `read` returns. Raises UserError, with the differences, if the run holds another
+    experiment or other data."""
     old = read(run)
     changed = config.differences(config.to_json(old["experiment"]), config.to_json(experiment))
     changed = [line for line in changed if not line.startswith(tuple(f"train.{f}:" for f in FREE))]
@@ -85,3 +105,13 @@ def check_same(run: Path, experiment: config.Experiment, fingerprint: dict[str, 
             f"{run} holds another experiment ({'; '.join(changed)}); "
             "pass the same flags, choose another --run, or start anew with --overwrite"
         )
+    return old
+
+
+@contextlib.contextmanager
+def writing(run: Path):
+    """Within it, a disk that refuses or takes no more is a UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename or run}: {error.strerror}") from None

@@ -136,14 +136,10 @@ def prepare(experiment: config.Experiment) -> Job:
 
 def _open(job: Job, run: Path, overwrite: bool) -> dict[str, Any] | None:
     """Begin a run directory or check that it is this job's; the reference line's scores."""
-    if rundir.clear(run, overwrite=overwrite):
-        rundir.check_same(run, job.experiment, job.dataset.fingerprint)
-        return rundir.read(run)["reference"]
-    reference = None
-    if job.spec.vocab and "validation" in job.dataset.splits:
-        reference = evaluation.reference(job.modality, job.dataset)
-    if jax.process_index() == 0:
-        job.modality.save(job.dataset, rundir.codec(run))
+    if jax.process_index() == 0 and not rundir.clear(run, overwrite=overwrite):
+        reference = None
+        if job.spec.vocab and "validation" in job.dataset.splits:
+            reference = evaluation.reference(job.modality, job.dataset)
         libraries = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
         fields = {
             "experiment": job.experiment,
@@ -152,8 +148,9 @@ def _open(job: Job, run: Path, overwrite: bool) -> dict[str, Any] | None:
             "reference": reference,
             "versions": {name: importlib.metadata.version(name) for name in libraries},
         }
-        rundir.write(run, fields)
-    return reference
+        rundir.create(run, fields, partial(job.modality.save, job.dataset))
+    parallel.sync("run")
+    return rundir.check_same(run, job.experiment, job.dataset.fingerprint)["reference"]
 
 
 def _build(job: Job) -> tuple[TrainState, Callable]:
@@ -166,10 +163,18 @@ def _build(job: Job) -> tuple[TrainState, Callable]:
 def _batches(job: Job, start: int) -> Iterator[dict[str, np.ndarray]]:
     """The batches of step start, start + 1, ..., made ahead by a background thread."""
 
+    spec = job.spec
+    limits = {"x": spec.vocab, "condition": spec.classes}
+
     def make(step: int) -> dict[str, np.ndarray]:
-        return job.modality.train_batch(
+        batch = job.modality.train_batch(
             job.dataset, seed=job.experiment.seed, step=step, size=job.experiment.train.batch
         )
+        for key, limit in limits.items():
+            # A gather on the device would clamp the id in silence.
+            if limit and not 0 <= batch[key].min() <= batch[key].max() < limit:
+                raise UserError(f"batch {step}: `{key}` has an id outside 0 .. {limit - 1}")
+        return batch
 
     return batching.prefetch(make, start)
 
@@ -210,12 +215,14 @@ def _loop(job, run, state, step, progress, last, log, interrupt) -> TrainState:
     evaluate = _evaluator(job)
     began = time.perf_counter() - progress.seconds
     pending = None  # metrics of the newest step, not yet looked at
+    saved = progress.step
 
     def look() -> None:
         """Read the pending metrics: this waits for their step."""
         nonlocal pending
         if pending:
-            progress.losses.append(float(pending["loss"]))
+            if math.isfinite(loss := float(pending["loss"])):
+                progress.losses.append(loss)
             if int(pending["skipped_in_row"]) >= cfg.max_skipped:
                 intact = ", ".join(map(str, checkpoint.steps(folder))) or "none"
                 raise UserError(
@@ -225,11 +232,14 @@ def _loop(job, run, state, step, progress, last, log, interrupt) -> TrainState:
         pending = None
 
     def save() -> None:
+        nonlocal saved
         progress.seconds = time.perf_counter() - began
-        if "validation" not in job.dataset.splits:
+        if math.isinf(progress.best_loss):  # none evaluated so far: the last is the best known
             progress.best_step = progress.step
-        keep = {progress.best_step, *checkpoint.steps(folder)[-1:]}
+        before = [step for step in checkpoint.steps(folder) if step < progress.step]
+        keep = {progress.best_step, *before[-1:]}
         checkpoint.save(folder, state, dataclasses.asdict(progress), keep)
+        saved = progress.step
 
     with contextlib.closing(_batches(job, progress.step)) as batches:
         while progress.step < last and not progress.finished and not interrupt.signal:
@@ -243,7 +253,7 @@ def _loop(job, run, state, step, progress, last, log, interrupt) -> TrainState:
             if logs or evaluates or at % cfg.save_every == 0:
                 look()
             if logs:
-                loss = float(np.nanmean(progress.losses))
+                loss = float(np.mean(progress.losses)) if progress.losses else math.nan
                 more = {key: float(value) for key, value in metrics.items() if key in SHOWN}
                 log.train(at, loss, time.perf_counter() - began, **more)
                 progress.losses = []
@@ -256,7 +266,7 @@ def _loop(job, run, state, step, progress, last, log, interrupt) -> TrainState:
             if at % cfg.save_every == 0 or progress.best_step == at:
                 save()
         look()
-        if progress.step and progress.step not in checkpoint.steps(folder):
+        if progress.step != saved:
             save()
     return state
 
@@ -273,7 +283,11 @@ def _judge(progress: Progress, loss: float, patience: int) -> None:
 def _evaluator(job: Job) -> Callable[..., dict[str, float]]:
     """evaluate(params, split, **how to cut it into windows) -> scores."""
     evaluate = evaluation.evaluator(job.family, job.experiment.model)
-    place = None if job.family.HOST else partial(parallel.place, job.mesh)
+    place = None
+    if not job.family.HOST:
+        place = partial(parallel.place, job.mesh)
+        # Every process adds up the sums of all of them.
+        evaluate = jax.jit(evaluate, out_shardings=parallel.replicated(job.mesh))
 
     def score(params, split: str, **how) -> dict[str, float]:
         size = job.experiment.train.batch
@@ -302,23 +316,28 @@ def _draw(job: Job, state: TrainState) -> list[str]:
 
 
 def _final(job: Job, run: Path, state: TrainState, progress: Progress, log: logging.Log) -> None:
-    """Score the best checkpoint on every held-out position, unless that was done before."""
-    if any(line.get("windows") == "all" for line in logging.read(run)):
-        log.say(f"{run} is finished: {progress.step} steps, best {progress.best_step}")
+    """Score the best checkpoint on the held-out splits, in each way that was not scored before."""
+    ways = {"all": None}
+    if not job.dataset.codec.line:  # so that each prediction sees at least half a window
+        ways["sliding"] = job.spec.length // 2
+    held_out = [split for split in ("validation", "test") if split in job.dataset.splits]
+    scored = {(line["split"], line.get("windows")) for line in logging.read(run)}
+    wanted = [(split, way) for split in held_out for way in ways if (split, way) not in scored]
+    if not wanted:
+        log.say(f"{run} is finished: {progress.step} steps, the best is {progress.best_step}")
         return
-    if progress.best_step != progress.step:
-        best = rundir.checkpoints(run) / str(progress.best_step)
-        state, _ = checkpoint.restore(best, state)
+    step = progress.best_step
+    if step != progress.step:
+        try:
+            state, _ = checkpoint.restore(rundir.checkpoints(run) / str(step), state)
+        except checkpoint.Damaged as damage:
+            log.say(f"damaged checkpoint {step} passed over, the last one is scored: {damage}")
+            step = progress.step
     evaluate = _evaluator(job)
-    for split in ("validation", "test"):
-        if split not in job.dataset.splits:
-            continue
-        ways = {"all": {}}
-        if not job.dataset.codec.line:  # each prediction sees at least half a window
-            ways["sliding"] = {"overlap": job.spec.length // 2}
-        for name, how in ways.items():
-            scores = evaluate(state.eval_params, split, **how)
-            log.scores(progress.best_step, split, scores, progress.seconds, name)
+    limit = job.experiment.train.final_windows
+    for split, way in wanted:
+        scores = evaluate(state.eval_params, split, limit=limit, overlap=ways[way])
+        log.scores(step, split, scores, progress.seconds, way)
 
 
 class _Interrupt:

@@ -13,15 +13,7 @@ from creagen_jax.types import UserError
 
 B, V, L = 3, 7, 9  # fixed, so that each jitted filter compiles once
 BAN = -np.inf
-JIT = {
-    name: jax.jit(getattr(filters, name), static_argnums=argument)
-    for name, argument in {
-        "repetition_penalty": (),
-        "presence_penalty": (),
-        "frequency_penalty": (),
-        "no_repeat_ngram": 3,
-    }.items()
-}
+no_repeat_ngram = jax.jit(filters.no_repeat_ngram, static_argnums=3)
 
 # Logits from a coarse grid have many ties, and -inf stands for tokens removed before.
 level = st.integers(-12, 12).map(lambda i: i / 4)
@@ -63,7 +55,7 @@ def fewest(prob, order, p):
 @fast
 @given(batches, st.integers(1, V + 2))
 def test_top_k_keeps_exactly_k_of_the_largest(logits, k):
-    result = np.asarray(filters.top_k(logits, k))
+    result = np.asarray(filters.top_k(jnp.asarray(logits), k))
     for before, after in zip(logits, result, strict=True):
         largest = np.argsort(-before, kind="stable")[:k]
         expected = np.where(np.isin(np.arange(V), largest), before, BAN)
@@ -73,7 +65,7 @@ def test_top_k_keeps_exactly_k_of_the_largest(logits, k):
 @fast
 @given(batches, mass)
 def test_top_p_keeps_the_nucleus(logits, p):
-    result = kept(filters.top_p(logits, p))
+    result = kept(filters.top_p(jnp.asarray(logits), p))
     for before, after in zip(logits, result, strict=True):
         expected = fewest(softmax(before), np.argsort(-before, kind="stable"), p)
         assume(expected is not None)
@@ -84,7 +76,7 @@ def test_top_p_keeps_the_nucleus(logits, p):
 @given(st.integers(0, 2**32 - 1), mass)
 def test_typical_keeps_the_nearest_to_the_entropy(seed, p):
     logits = np.random.default_rng(seed).normal(size=(B, V)).astype(np.float32)
-    result = kept(filters.typical(logits, p))
+    result = kept(filters.typical(jnp.asarray(logits), p))
     for before, after in zip(logits, result, strict=True):
         prob = softmax(before)
         distance = np.abs(-np.log(prob) + (prob * np.log(prob)).sum())
@@ -98,14 +90,14 @@ def test_typical_can_remove_the_likeliest():
     probs = np.array([[0.5, *[0.02] * 25]] * 2)  # entropy 2.3 nats; surprisals 0.7 and 3.9
     probs[:, 1:9] = 0.05  # 3.0 nats: the nearest
     probs[:, 9:] = 0.1 / 17
-    result = kept(filters.typical(np.log(probs).astype(np.float32), 0.33))
+    result = kept(filters.typical(jnp.log(probs), 0.33))
     np.testing.assert_array_equal(result.nonzero()[1], [*range(1, 8)] * 2)
 
 
 @fast
 @given(batches, st.floats(0.0, 1.0))
 def test_min_p_compares_with_the_largest(logits, p):
-    result = kept(filters.min_p(logits, p))
+    result = kept(filters.min_p(jnp.asarray(logits), p))
     ratio = np.exp((logits - logits.max(-1, keepdims=True)).astype(np.float64))
     assume((np.abs(ratio - p) > 1e-6).all() or p in (0.0, 1.0))
     np.testing.assert_array_equal(result, (ratio >= p) & (logits > BAN))
@@ -114,7 +106,7 @@ def test_min_p_compares_with_the_largest(logits, p):
 @fast
 @given(batches, st.floats(0.05, 20.0))
 def test_temperature_scales_log_odds(logits, t):
-    result = filters.temperature(logits, t)
+    result = filters.temperature(jnp.asarray(logits), t)
     for before, after in zip(logits, np.asarray(result), strict=True):
         np.testing.assert_allclose(softmax(after), softmax(before / t), atol=1e-5)
 
@@ -122,7 +114,7 @@ def test_temperature_scales_log_odds(logits, t):
 @pytest.mark.parametrize("t", [0.0, 1e-45, 1e-12])
 def test_temperature_to_zero_leaves_the_maxima(t):
     logits = np.array([[1, 3, 3, 2], [-5, BAN, -6, BAN]], np.float32)
-    probs = jax.nn.softmax(filters.temperature(logits, t))
+    probs = jax.nn.softmax(filters.temperature(jnp.asarray(logits), t))
     np.testing.assert_array_equal(probs, [[0, 0.5, 0.5, 0], [1, 0, 0, 0]])
 
 
@@ -141,14 +133,14 @@ def test_penalties(logits, counts, theta, alpha):
         ("presence_penalty", alpha, present),
         ("frequency_penalty", alpha, frequent),
     ):
-        result = JIT[name](logits, counts, value)
+        result = getattr(filters, name)(jnp.asarray(logits), jnp.asarray(counts), value)
         np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
 
 
 @fast
 @given(batches, tokens, st.lists(st.integers(1, L), min_size=B, max_size=B), st.integers(1, 4))
 def test_no_repeat_ngram(logits, history, lengths, n):
-    result = np.asarray(JIT["no_repeat_ngram"](logits, history, np.array(lengths), n))
+    result = np.asarray(no_repeat_ngram(logits, history, np.array(lengths), n))
     for before, after, whole, length in zip(logits, result, history, lengths, strict=True):
         past = whole[:length].tolist()
         ngrams = [past[i : i + n] for i in range(length - n + 1)]
@@ -161,8 +153,8 @@ def test_no_repeat_ngram(logits, history, lengths, n):
 
 
 def test_no_repeat_ngram_longer_than_the_history_bans_nothing():
-    logits, history = np.zeros((2, 4), np.float32), np.zeros((2, 3), np.int32)
-    result = filters.no_repeat_ngram(logits, history, np.array([3, 2]), 6)
+    logits, history = jnp.zeros((2, 4)), jnp.zeros((2, 3), jnp.int32)
+    result = filters.no_repeat_ngram(logits, history, jnp.array([3, 2]), 6)
     np.testing.assert_array_equal(result, logits)
 
 
@@ -174,7 +166,7 @@ def test_forbid():
 
 @pytest.mark.parametrize("name", ["top_p", "typical"])
 def test_a_tiny_mass_keeps_one_token_and_all_of_it_keeps_all(name):
-    logits = np.array([[0, 0, 0, 0], [1, 2, 3, 2.5]], np.float32)
+    logits = jnp.array([[0, 0, 0, 0], [1, 2, 3, 2.5]])
     keep = getattr(filters, name)
     np.testing.assert_array_equal(kept(keep(logits, 1e-45)).sum(-1), [1, 1])
     np.testing.assert_array_equal(keep(logits, 1.0), logits)
@@ -197,17 +189,17 @@ def test_any_composition_leaves_a_token_and_never_a_new_one(logits, data):
     result = process(
         jnp.asarray(logits),
         chosen,
-        counts_BV=np.ones((B, V), np.int32),
-        history_BL=np.zeros((B, L), np.int32),
-        length_B=np.full(B, L),
+        counts_BV=jnp.ones((B, V), jnp.int32),
+        history_BL=jnp.zeros((B, L), jnp.int32),
+        length_B=jnp.full(B, L),
     )
     assert kept(result).any(-1).all() and not np.isnan(result).any()
     assert not (kept(result) & ~kept(logits)).any()
 
 
 def test_process_penalises_then_heats_then_truncates():
-    logits = np.array([[4.0, 3.0, 0.0], [0.0, 3.0, 4.0]], np.float32)
-    seen = np.array([[1, 0, 0], [0, 0, 0]], np.int32)
+    logits = jnp.array([[4.0, 3.0, 0.0], [0.0, 3.0, 4.0]])
+    seen = jnp.array([[1, 0, 0], [0, 0, 0]])
     chosen = Sampling(presence_penalty=2.0, temperature=0.5, top_k=1)
     np.testing.assert_array_equal(
         kept(process(logits, chosen, counts_BV=seen)), [[False, True, False], [False, False, True]]
@@ -232,7 +224,7 @@ def test_each_setting_reaches_its_filter(chosen, alone):
 
 
 def test_settings_that_are_off_change_nothing():
-    logits = np.random.default_rng(0).normal(size=(B, V)).astype(np.float32)
+    logits = jax.random.normal(jax.random.key(0), (B, V))
     np.testing.assert_array_equal(process(logits, Sampling()), logits)
 
 

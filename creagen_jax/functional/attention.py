@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 
 def dot_product_attention(
-    q_BTNK: jax.Array, k_BSNK: jax.Array, v_BSNK: jax.Array, mask_BTS: jax.Array
-) -> jax.Array:
-    """Attention(Q, K, V) = softmax(Q K^T / sqrt(K)) V  (Vaswani et al. 2017, eq. 1): [B, T, N, K].
+    q_BTNK: Float[Array, "B T N K"],
+    k_BSNK: Float[Array, "B S N K"],
+    v_BSNK: Float[Array, "B S N K"],
+    mask_BTS: Bool[Array, "#B T S"],
+) -> Float[Array, "B T N K"]:
+    """Attention(Q, K, V) = softmax(Q K^T / sqrt(K)) V  (Vaswani et al. 2017, eq. 1).
 
     `mask_BTS` (broadcast over B if its first axis is 1) is True where a query may look. The softmax
     is taken in float32 whatever the inputs are.
@@ -25,6 +29,6 @@ def dot_product_attention(
     return jnp.einsum("bnts,bsnk->btnk", weights_BNTS, v_BSNK)
 
 
-def causal_mask(length: int) -> jax.Array:
-    """[1, T, T]: position t sees positions 0 .. t."""
+def causal_mask(length: int) -> Bool[Array, "1 T T"]:
+    """Position t sees positions 0 .. t."""
     return jnp.tri(length, dtype=bool)[None]

@@ -5,17 +5,17 @@ Letters: B batch, T time, V vocabulary, D model width, N heads, K head width.
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 
-def embed(table_VD: jax.Array, tokens: jax.Array) -> jax.Array:
-    """Rows of the table: [..., D]. Token ids are checked on the host, before they come here."""
+def embed(table_VD: Float[Array, "V D"], tokens: Int[Array, "*shape"]) -> Float[Array, "*shape D"]:
+    """Rows of the table. Token ids are checked on the host, before they come here."""
     return table_VD[tokens]
 
 
-def sinusoidal(position_BT: jax.Array, width: int) -> jax.Array:
-    """Absolute positions (Vaswani et al. 2017, section 3.5): [B, T, D].
+def sinusoidal(position_BT: Int[Array, "B T"], width: int) -> Float[Array, "B T D"]:
+    """Absolute positions (Vaswani et al. 2017, section 3.5); D = `width` is even.
 
     PE(pos, 2i) = sin(pos / 10000^(2i/D)), PE(pos, 2i+1) = cos(...); sines and cosines here stand
     side by side instead of interleaved, which only permutes the dimensions.
@@ -24,7 +24,9 @@ def sinusoidal(position_BT: jax.Array, width: int) -> jax.Array:
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
 
 
-def rotary(x_BTNK: jax.Array, position_BT: jax.Array) -> jax.Array:
+def rotary(
+    x_BTNK: Float[Array, "B T N K"], position_BT: Int[Array, "#B T"]
+) -> Float[Array, "B T N K"]:
     """Rotary positions (Su et al. 2021, eq. 34): turns each pair of dimensions (i, i + K/2) by
     pos / 10000^(2i/K), so that a product of queries and keys depends on their distance alone."""
     angle = position_BT[..., None, None] * _frequencies(x_BTNK.shape[-1] // 2)  # [B, T, 1, K/2]
@@ -34,5 +36,5 @@ def rotary(x_BTNK: jax.Array, position_BT: jax.Array) -> jax.Array:
     return turned.astype(x_BTNK.dtype)
 
 
-def _frequencies(count: int) -> jax.Array:
+def _frequencies(count: int) -> Float[Array, " count"]:
     return 10000.0 ** (-jnp.arange(count, dtype=jnp.float32) / count)

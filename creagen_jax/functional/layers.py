@@ -5,16 +5,19 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, Int, Key
 
 
-def rms_norm(x: jax.Array, epsilon: float = 1e-6) -> jax.Array:
+def rms_norm(x: Float[Array, "*shape D"], epsilon: float = 1e-6) -> Float[Array, "*shape D"]:
     """x / RMS(x) over the last axis (Zhang & Sennrich 2019, eq. 4, without gain)."""
     x32 = x.astype(jnp.float32)
     scale = jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + epsilon)
     return (x32 * scale).astype(x.dtype)
 
 
-def dropout(rng: jax.Array | None, x: jax.Array, rate: float) -> jax.Array:
+def dropout(
+    rng: Key[Array, ""] | None, x: Float[Array, "*shape"], rate: float
+) -> Float[Array, "*shape"]:
     """Zero a share `rate` of x, scale up the rest (Srivastava et al. 2014); no rng: keep all."""
     if rng is None or rate == 0.0:
         return x
@@ -22,8 +25,10 @@ def dropout(rng: jax.Array | None, x: jax.Array, rate: float) -> jax.Array:
     return jnp.where(keep, x / (1.0 - rate), 0).astype(x.dtype)
 
 
-def cross_entropy(logits_BTV: jax.Array, target_BT: jax.Array, mask_BT: jax.Array) -> jax.Array:
-    """-log p(target) in nats, in float32, 0 where the mask is 0: [B, T]."""
+def cross_entropy(
+    logits_BTV: Float[Array, "B T V"], target_BT: Int[Array, "B T"], mask_BT: Float[Array, "B T"]
+) -> Float[Array, "B T"]:
+    """-log p(target) in nats, in float32, 0 where the mask is 0."""
     nats_BT = optax.softmax_cross_entropy_with_integer_labels(
         logits_BTV.astype(jnp.float32), target_BT
     )

@@ -9,16 +9,17 @@ Letters: M rows, K items in a context, Q tokens asked for, N contexts, E n-grams
 
 from __future__ import annotations
 
-import flax.struct
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
 START = -1  # the item of a context that is beyond the start of the text
 
 
-@flax.struct.dataclass
-class Tables:
+class Tables(NamedTuple):
     """A trie of contexts, and what each adds to the probability of the next token.
 
     Node 0 is the empty context. Node N is a context never seen: no children, no n-grams, backoff 1.
@@ -34,8 +35,10 @@ class Tables:
     backoff: jax.Array  # [N+1] float32: the probability left to the next shorter context
 
 
-def merge(rows: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct ones of rows [M, L], sorted, and the sum of each one's counts.
+def merge(
+    rows: Int[np.ndarray, "M L"], counts: Int[np.ndarray, " M"]
+) -> tuple[Int[np.ndarray, "U L"], Int[np.ndarray, " U"]]:
+    """The distinct ones of the rows, sorted, and the sum of each one's counts.
 
     Rows are numbered a column at a time, so that a key never exceeds M times the vocabulary.
     """
@@ -46,8 +49,8 @@ def merge(rows: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return rows[first], np.bincount(number, counts).astype(counts.dtype)
 
 
-def discounts(counts: np.ndarray, kinds: int) -> np.ndarray:
-    """[kinds] discounts: for n-grams counted once, twice, ... and `kinds` or more times.
+def discounts(counts: Int[np.ndarray, " U"], kinds: int) -> Float[np.ndarray, " kinds"]:
+    """Discounts for n-grams counted once, twice, ... and `kinds` or more times.
 
     kinds = 1: n1 / (n1 + 2 n2), Kneser and Ney (1995). kinds = 3: Chen and Goodman (1998), eq. 26.
     A text too small to estimate them by gets 0.5.
@@ -61,7 +64,9 @@ def discounts(counts: np.ndarray, kinds: int) -> np.ndarray:
     return d if (d > 0).all() else np.full(kinds, 0.5)
 
 
-def kneser_ney(rows: np.ndarray, counts: np.ndarray, kinds: int = 1) -> Tables:
+def kneser_ney(
+    rows: Int[np.ndarray, "M L"], counts: Int[np.ndarray, " M"], kinds: int = 1
+) -> Tables:
     """The model of distinct n-grams, in rows [M, K+1] of K items of context and the token.
 
     The longest n-grams, and those at the start of a text, keep their counts [M]; all others count
@@ -100,8 +105,11 @@ def kneser_ney(rows: np.ndarray, counts: np.ndarray, kinds: int = 1) -> Tables:
 
 
 def search(
-    first: jax.Array, items: jax.Array, node: jax.Array, item: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    first: Int[Array, " nodes"],
+    items: Int[Array, " items"],
+    node: Int[Array, "*#shape"],
+    item: Int[Array, "*#shape"],
+) -> tuple[Int[Array, "*#shape"], Bool[Array, "*#shape"]]:
     """Where `item` is among those of `node`, sorted in `items` from `first[node]`; if it is there.
 
     `node` and `item` broadcast against each other. Binary search.
@@ -120,9 +128,12 @@ def search(
 
 
 def interpolate(
-    tables: Tables, p_MQ: jax.Array, context_MK: jax.Array, token_MQ: jax.Array
-) -> jax.Array:
-    """[M, Q] probabilities of `token_MQ` after `context_MK`, given those after no context.
+    tables: Tables,
+    p_MQ: Float[Array, "M Q"],
+    context_MK: Int[Array, "M K"],
+    token_MQ: Int[Array, "M Q"],
+) -> Float[Array, "M Q"]:
+    """Probabilities of `token_MQ` after `context_MK`, given those after no context.
 
     p(w | h) = weight(h, w) + backoff(h) p(w | h without its oldest item), for each context h seen.
     """
@@ -140,8 +151,8 @@ def interpolate(
     return p_MQ
 
 
-def unigram(tables: Tables, vocab: int) -> np.ndarray:
-    """[V] probabilities after the empty context, which backs off to the uniform distribution."""
+def unigram(tables: Tables, vocab: int) -> Float[np.ndarray, " V"]:
+    """Probabilities after the empty context, which backs off to the uniform distribution."""
     p_V = np.full(vocab, tables.backoff[0] / vocab, np.float32)
     seen = slice(tables.ngrams[0], tables.ngrams[1])
     p_V[tables.token[seen]] += tables.weight[seen]

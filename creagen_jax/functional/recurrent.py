@@ -10,12 +10,13 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-Carry = tuple[jax.Array, ...]  # of [B, K]; the hidden state h, which the gates see, comes first
-Cell = Callable[[jax.Array, jax.Array, Carry], Carry]
+Carry = tuple[Float[Array, "B K"], ...]  # the hidden state h, which the gates see, comes first
+Cell = Callable[[Array, Array, Carry], Carry]
 
 
-def lstm_cell(x_BG: jax.Array, u_BG: jax.Array, carry: Carry) -> Carry:
+def lstm_cell(x_BG: Float[Array, "B G"], u_BG: Float[Array, "B G"], carry: Carry) -> Carry:
     """Long short-term memory with a forget gate (Hochreiter & Schmidhuber 1997; Gers et al. 2000).
 
     `x_BG` is W x_t + b and `u_BG` is U h_{t-1}, each holding the gates i, f, g, o side by side.
@@ -31,7 +32,7 @@ def lstm_cell(x_BG: jax.Array, u_BG: jax.Array, carry: Carry) -> Carry:
     return jax.nn.sigmoid(o) * jnp.tanh(c), c
 
 
-def gru_cell(x_BG: jax.Array, u_BG: jax.Array, carry: Carry) -> Carry:
+def gru_cell(x_BG: Float[Array, "B G"], u_BG: Float[Array, "B G"], carry: Carry) -> Carry:
     """Gated recurrent unit (Cho et al. 2014, eq. 5-8).
 
     `x_BG` is W x_t + b and `u_BG` is U h_{t-1}, each holding r, z, n side by side. The reset gate
@@ -51,9 +52,14 @@ def gru_cell(x_BG: jax.Array, u_BG: jax.Array, carry: Carry) -> Carry:
 
 
 def recur(
-    cell: Cell, x_BTD: jax.Array, carry: Carry, W_DG: jax.Array, U_KG: jax.Array, b_G: jax.Array
-) -> tuple[jax.Array, Carry]:
-    """Run a cell over a sequence: hidden states [B, T, K] and the last carry.
+    cell: Cell,
+    x_BTD: Float[Array, "B T D"],
+    carry: Carry,
+    W_DG: Float[Array, "D G"],
+    U_KG: Float[Array, "K G"],
+    b_G: Float[Array, " G"],
+) -> tuple[Float[Array, "B T K"], Carry]:
+    """Run a cell over a sequence: the hidden states and the last carry.
 
     The input product W x does not depend on the state, so it is one large product before the scan.
     """

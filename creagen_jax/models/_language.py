@@ -44,7 +44,7 @@ def make_step(forward: Forward, tx: optax.GradientTransformation):
         # Without `streams` the last hidden state belongs to windows that never go on.
         carry = None if state.carry is None else jax.lax.stop_gradient(carry)
         state = state.replace(params=params, opt_state=opt_state, carry=carry)
-        return state, {"loss": loss, "grad_norm": optax.global_norm(grads)}
+        return state, {"loss": loss, "grad_norm": optax.tree.norm(grads)}
 
     return step
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
 from creagen_jax.sampling.filters import forbid
 from creagen_jax.sampling.tokens import Carry, NextLogits, prefill
@@ -17,25 +18,25 @@ class BeamState:
     """K hypotheses for each of B examples. A pytree."""
 
     carry: Carry  # every leaf [B * K, ...]
-    step: jax.Array  # [] int32
-    token: jax.Array  # [B, K] int32: the next input
-    tokens: jax.Array  # [B, K, length] int32: the hypotheses so far, END after their end
-    log_prob: jax.Array  # [B, K] nats; -inf where there are fewer hypotheses than K
-    done: jax.Array  # [B, K] bool: ended with END
+    step: Int[Array, ""]
+    token: Int[Array, "B K"]  # the next input
+    tokens: Int[Array, "B K length"]  # the hypotheses so far, END after their end
+    log_prob: Float[Array, "B K"]  # nats; -inf where there are fewer hypotheses than K
+    done: Bool[Array, "B K"]  # ended with END
 
 
 def beam_search(
     next_logits: NextLogits,
     carry: Carry,
-    prompt_BP: jax.Array,
-    prompt_len_B: jax.Array | None,
+    prompt_BP: Int[Array, "B P"],
+    prompt_len_B: Int[Array, " B"] | None,
     *,
     beams: int,
     length: int,
     length_penalty: float = 0.6,
     end: int = 0,
     forbidden: Sequence[int] = (),
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[Int[Array, "B K T"], Int[Array, "B K"], Float[Array, "B K"]]:
     """The `beams` best continuations of each prompt, best first.
 
     A hypothesis that ends leaves the beam, which narrows by one, and is kept (Sutskever et al.
@@ -100,6 +101,6 @@ def beam_search(
     return tuple(_select(leaf, order_BK) for leaf in (state.tokens, lengths_BK, score_BK))
 
 
-def _select(leaf: jax.Array, index_BK: jax.Array) -> jax.Array:
+def _select(leaf: Array, index_BK: Int[Array, "B K"]) -> Array:
     """leaf[b, index_BK[b, k]] for every b and k."""
     return leaf[jnp.arange(len(leaf))[:, None], index_BK]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
 from creagen_jax.types import UserError
 
@@ -70,14 +71,14 @@ def validate(settings: Sampling) -> None:
 
 
 def process(
-    logits_BV: jax.Array,
+    logits_BV: Float[Array, "B V"],
     settings: Sampling,
     *,
     forbidden: Sequence[int] = (),
-    counts_BV: jax.Array | None = None,
-    history_BL: jax.Array | None = None,
-    length_B: jax.Array | None = None,
-) -> jax.Array:
+    counts_BV: Int[Array, "B V"] | None = None,
+    history_BL: Int[Array, "B L"] | None = None,
+    length_B: Int[Array, " B"] | None = None,
+) -> Float[Array, "B V"]:
     """Applies the filters that are on: bans, penalties, temperature, then truncation.
 
     Penalties act on the model's own logits, so their strength does not depend on temperature;
@@ -110,12 +111,14 @@ def process(
     return logits_BV
 
 
-def forbid(logits_BV: jax.Array, ids: Sequence[int]) -> jax.Array:
+def forbid(logits_BV: Float[Array, "B V"], ids: Sequence[int]) -> Float[Array, "B V"]:
     """Removes the tokens `ids`, whatever their probability; not all of V."""
     return logits_BV.at[:, jnp.asarray(ids)].set(-jnp.inf)
 
 
-def repetition_penalty(logits_BV: jax.Array, counts_BV: jax.Array, penalty: float) -> jax.Array:
+def repetition_penalty(
+    logits_BV: Float[Array, "B V"], counts_BV: Int[Array, "B V"], penalty: float
+) -> Float[Array, "B V"]:
     """Divides positive logits of seen tokens by `penalty` and multiplies negative ones by it.
 
     Keskar et al. 2019 (CTRL), section 4.1, which divides; multiplying where the logit is negative
@@ -125,19 +128,26 @@ def repetition_penalty(logits_BV: jax.Array, counts_BV: jax.Array, penalty: floa
     return jnp.where(counts_BV > 0, penalised_BV, logits_BV)
 
 
-def presence_penalty(logits_BV: jax.Array, counts_BV: jax.Array, penalty: float) -> jax.Array:
+def presence_penalty(
+    logits_BV: Float[Array, "B V"], counts_BV: Int[Array, "B V"], penalty: float
+) -> Float[Array, "B V"]:
     """Takes `penalty` nats from every seen token."""
     return logits_BV - penalty * (counts_BV > 0)
 
 
-def frequency_penalty(logits_BV: jax.Array, counts_BV: jax.Array, penalty: float) -> jax.Array:
+def frequency_penalty(
+    logits_BV: Float[Array, "B V"], counts_BV: Int[Array, "B V"], penalty: float
+) -> Float[Array, "B V"]:
     """Takes `penalty` nats from a token for each time it was seen."""
     return logits_BV - penalty * counts_BV
 
 
 def no_repeat_ngram(
-    logits_BV: jax.Array, history_BL: jax.Array, length_B: jax.Array, n: int
-) -> jax.Array:
+    logits_BV: Float[Array, "B V"],
+    history_BL: Int[Array, "B L"],
+    length_B: Int[Array, " B"],
+    n: int,
+) -> Float[Array, "B V"]:
     """Removes tokens that would complete an n-gram already in history_BL[b, :length_B[b]].
 
     Paulus et al. 2018, section 2.5. A row in which that removes every token is left as it was.
@@ -157,14 +167,14 @@ def no_repeat_ngram(
     return jnp.where(jnp.isneginf(kept_BV).all(-1, keepdims=True), logits_BV, kept_BV)
 
 
-def temperature(logits_BV: jax.Array, t: float) -> jax.Array:
+def temperature(logits_BV: Float[Array, "B V"], t: float) -> Float[Array, "B V"]:
     """Divides the logits by t; t = 0 gives the limit, an equal chance for each of the maxima."""
     # Shifted so that the largest is 0: a tiny t then underflows to -inf and never to NaN.
     shifted_BV = logits_BV - logits_BV.max(-1, keepdims=True)
     return shifted_BV / max(t, float(jnp.finfo(jnp.float32).tiny))
 
 
-def top_k(logits_BV: jax.Array, k: int) -> jax.Array:
+def top_k(logits_BV: Float[Array, "B V"], k: int) -> Float[Array, "B V"]:
     """Keeps the k likeliest tokens, exactly k of them: of equals, the lowest ids. Fan et al. 2018.
 
     Any k of V or more keeps all.
@@ -175,7 +185,7 @@ def top_k(logits_BV: jax.Array, k: int) -> jax.Array:
     return _keep(logits_BV, ids_BK, True)
 
 
-def top_p(logits_BV: jax.Array, p: float) -> jax.Array:
+def top_p(logits_BV: Float[Array, "B V"], p: float) -> Float[Array, "B V"]:
     """Keeps the nucleus: the fewest tokens, likeliest first, with total probability of p or more.
 
     Holtzman et al. 2020, section 3.1, eq. 2.
@@ -183,13 +193,13 @@ def top_p(logits_BV: jax.Array, p: float) -> jax.Array:
     return _fewest(logits_BV, -logits_BV, p)
 
 
-def min_p(logits_BV: jax.Array, p: float) -> jax.Array:
+def min_p(logits_BV: Float[Array, "B V"], p: float) -> Float[Array, "B V"]:
     """Keeps tokens with probability of at least p times the largest. Nguyen et al. 2024."""
     floor_B1 = logits_BV.max(-1, keepdims=True) + (math.log(p) if p > 0 else -math.inf)
     return jnp.where(logits_BV >= floor_B1, logits_BV, -jnp.inf)
 
 
-def typical(logits_BV: jax.Array, p: float) -> jax.Array:
+def typical(logits_BV: Float[Array, "B V"], p: float) -> Float[Array, "B V"]:
     """Keeps the fewest tokens of total probability p whose surprisal is nearest to the entropy.
 
     Meister et al. 2022, Locally Typical Sampling.
@@ -199,7 +209,9 @@ def typical(logits_BV: jax.Array, p: float) -> jax.Array:
     return _fewest(logits_BV, jnp.abs(-log_prob_BV - entropy_B1), p)
 
 
-def _fewest(logits_BV: jax.Array, rank_BV: jax.Array, mass: float) -> jax.Array:
+def _fewest(
+    logits_BV: Float[Array, "B V"], rank_BV: Float[Array, "B V"], mass: float
+) -> Float[Array, "B V"]:
     """Keeps tokens by ascending rank, of equals the lowest id first, until they hold `mass`."""
     if mass >= 1:
         return logits_BV
@@ -210,7 +222,9 @@ def _fewest(logits_BV: jax.Array, rank_BV: jax.Array, mass: float) -> jax.Array:
     return _keep(logits_BV, ids_BV, (before_BV < mass).at[:, 0].set(True))
 
 
-def _keep(logits_BV: jax.Array, ids_BK: jax.Array, keep_BK: jax.Array | bool) -> jax.Array:
+def _keep(
+    logits_BV: Float[Array, "B V"], ids_BK: Int[Array, "B K"], keep_BK: Bool[Array, "B K"] | bool
+) -> Float[Array, "B V"]:
     """Removes all tokens but those of ids_BK for which keep_BK holds."""
     rows_B1 = jnp.arange(len(logits_BV))[:, None]
     keep_BV = jnp.zeros(logits_BV.shape, bool).at[rows_B1, ids_BK].set(keep_BK)

@@ -18,11 +18,12 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from creagen_jax.sampling.filters import Sampling, process
 
 Carry = Any
-NextLogits = Callable[[Carry, jax.Array], tuple[jax.Array, Carry]]
+NextLogits = Callable[[Carry, Array], tuple[Array, Carry]]
 
 
 @flax.struct.dataclass
@@ -30,15 +31,15 @@ class DecodeState:
     """What decoding carries from one token to the next. A pytree."""
 
     carry: Carry
-    token: jax.Array  # [B] int32: the next input, last of the prompt or of the draws
-    position: jax.Array  # [B] int32: tokens so far, prompt included
-    done: jax.Array  # [B] bool: END was drawn
-    key: jax.Array  # [B] typed PRNG keys
-    counts: jax.Array | None  # [B, V] int32: how often each token was seen, if a filter asks
-    history: jax.Array | None  # [B, P + length] int32: the tokens so far, if a filter asks
+    token: Int[Array, " B"]  # the next input, last of the prompt or of the draws
+    position: Int[Array, " B"]  # tokens so far, prompt included
+    done: Bool[Array, " B"]  # END was drawn
+    key: Key[Array, " B"]
+    counts: Int[Array, "B V"] | None  # how often each token was seen, if a filter asks
+    history: Int[Array, "B L"] | None  # L = P + length: the tokens so far, if a filter asks
 
 
-def keys_from_seeds(seeds_B: jax.Array) -> jax.Array:
+def keys_from_seeds(seeds_B: Int[Array, " B"]) -> Key[Array, " B"]:
     """One PRNG key for each sample: key_b = key(seeds_B[b])."""
     return jax.vmap(jax.random.key)(seeds_B)
 
@@ -46,15 +47,15 @@ def keys_from_seeds(seeds_B: jax.Array) -> jax.Array:
 def decode(
     next_logits: NextLogits,
     carry: Carry,
-    prompt_BP: jax.Array,
-    prompt_len_B: jax.Array | None,
-    seeds_B: jax.Array,
+    prompt_BP: Int[Array, "B P"],
+    prompt_len_B: Int[Array, " B"] | None,
+    seeds_B: Int[Array, " B"],
     *,
     length: int,
     settings: Sampling,
     end: int = 0,
     forbidden: Sequence[int] = (),
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[Int[Array, "B T"], Int[Array, " B"], Bool[Array, " B"]]:
     """Draws up to `length` tokens after each prompt.
 
     Arguments are those of `start` and `advance`. Returns tokens [B, length] (END from the first
@@ -73,9 +74,9 @@ def decode(
 def start(
     next_logits: NextLogits,
     carry: Carry,
-    prompt_BP: jax.Array,
-    prompt_len_B: jax.Array | None,
-    seeds_B: jax.Array,
+    prompt_BP: Int[Array, "B P"],
+    prompt_len_B: Int[Array, " B"] | None,
+    seeds_B: Int[Array, " B"],
     *,
     length: int,
     settings: Sampling,
@@ -112,9 +113,12 @@ def start(
 
 
 def prefill(
-    next_logits: NextLogits, carry: Carry, prompt_BP: jax.Array, prompt_len_B: jax.Array | None
-) -> tuple[Carry, jax.Array]:
-    """Feeds all but the last token of each prompt. Returns the carry and the last token [B]."""
+    next_logits: NextLogits,
+    carry: Carry,
+    prompt_BP: Int[Array, "B P"],
+    prompt_len_B: Int[Array, " B"] | None,
+) -> tuple[Carry, Int[Array, " B"]]:
+    """Feeds all but the last token of each prompt. Returns the carry and the last tokens."""
 
     def feed(carry, inputs):
         token_B, inside_B = inputs
@@ -142,7 +146,7 @@ def advance(
     settings: Sampling,
     end: int = 0,
     forbidden: Sequence[int] = (),
-) -> tuple[DecodeState, jax.Array]:
+) -> tuple[DecodeState, Int[Array, "B T"]]:
     """Draws the next `steps` tokens, never one of `forbidden`. Returns state, tokens [B, steps].
 
     A sample that drew END goes on as END.
@@ -181,9 +185,12 @@ def advance(
 
 
 def _draw(
-    key_B: jax.Array, position_B: jax.Array, logits_BV: jax.Array, settings: Sampling
-) -> jax.Array:
-    """One token [B] for each row; greedy at temperature 0, of equals the lowest id."""
+    key_B: Key[Array, " B"],
+    position_B: Int[Array, " B"],
+    logits_BV: Float[Array, "B V"],
+    settings: Sampling,
+) -> Int[Array, " B"]:
+    """One token for each row; greedy at temperature 0, of equals the lowest id."""
 
     def draw(key, position, logits_V):
         return jax.random.categorical(jax.random.fold_in(key, position), logits_V)

@@ -1,0 +1,29 @@
+"""Measurements. Each is one command that prints its table as Markdown; RESULTS.md keeps them."""
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+
+def machine(*libraries: str) -> str:
+    """What a table was measured on and under which load."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    cpu = models[0] if models else platform.machine()
+    python = f"Python {platform.python_version()}"
+    versions = ", ".join([python, *(f"{name} {version(name)}" for name in libraries)])
+    return f"{os.cpu_count()} cores of {cpu}; {versions}; load before {os.getloadavg()[0]:.1f}"
+
+
+def header(*names: str) -> None:
+    """The first two lines of a table."""
+    print()
+    row(*names)
+    row(*["---"] * len(names))
+
+
+def row(*cells: object) -> None:
+    """A line of a table, printed at once, so that a long measurement shows how far it is."""
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)

@@ -1,0 +1,269 @@
+"""Samples are reproducible one by one, under control, and honest about what is new."""
+
+import dataclasses
+import json
+import shutil
+from functools import cache
+
+import helpers
+import jax
+import numpy as np
+import optax
+import pytest
+
+from creagen_jax import data, generation, models, rundir
+from creagen_jax.data import text
+from creagen_jax.generation import Model, Request, draw, load, stream
+from creagen_jax.sampling.filters import Sampling
+from creagen_jax.types import UserError
+
+FAMILIES = tuple(helpers.MODELS)
+every = pytest.mark.parametrize("name", FAMILIES)
+WORDS = {"low": ["abba", "baba", "aabb", "bab"], "high": ["xyz", "zyxzy", "yyzx", "zzy"]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Labelled words, `words.jsonl`, and a text, `words.txt`."""
+    folder = tmp_path_factory.mktemp("data")
+    rows = [{"text": w, "label": label} for label, words in WORDS.items() for w in words]
+    (folder / "words.jsonl").write_text("\n".join(map(json.dumps, rows * 3)))
+    helpers.write_text(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def make(folder):
+    """make(family, file): a model with noisy parameters, or counts of the whole text."""
+
+    @cache
+    def make(name, file="words.jsonl"):
+        module, cfg = models.get(name), models.get(name).Config(**helpers.MODELS[name])
+        order = "sequential" if module.HOST else "random"
+        dataset = text.load(
+            text.Config(path=str(folder / file), validation=0, length=12, order=order)
+        )
+        spec = dataset.spec(24)
+        state = module.init(jax.random.key(0), cfg, spec, optax.identity())
+        if module.HOST:
+            batch = data.get("text").train_batch(dataset, seed=0, step=0, size=500)
+            params = module.make_step(cfg, spec, None)(state, batch, None)[0].params
+        else:
+            params = jax.tree.map(
+                lambda p: p + jax.random.normal(jax.random.key(p.size), p.shape), state.params
+            )
+        return Model(name, cfg, params, dataset.codec, spec.length, step=1)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    """A run of eight steps, with checkpoints at 4 and 8, of which one is the best."""
+    run = folder / "run"
+    assert helpers.train(helpers.experiment("gru", folder / "words.txt"), run) == 0
+    return run
+
+
+# --- reproducible --------------------------------------------------------------------------------
+
+
+@every
+@pytest.mark.parametrize("file", ["words.jsonl", "words.txt"])
+def test_a_sample_depends_on_its_own_seed_alone(make, name, file):
+    model, request = make(name, file), Request(length=20)
+    many = draw(model, request, num=8, seed=10)
+    assert [sample.seed for sample in many] == list(range(10, 18))
+    assert draw(model, request, num=1, seed=13) == many[3:4]
+    assert len({sample.text for sample in many}) > 2
+
+
+def test_more_samples_than_fit_in_a_batch(make, monkeypatch):
+    whole = draw(make("markov"), Request(), num=7, seed=0)
+    monkeypatch.setattr(generation, "BATCH", 3)
+    assert draw(make("markov"), Request(), num=7, seed=0) == whole
+
+
+@every
+def test_a_json_line_draws_its_sample_again(make, name):
+    model = make(name)
+    sampling = Sampling(temperature=0.8, top_k=6, repetition_penalty=1.1, no_repeat_ngram=3)
+    request = Request(prompt="a", length=11, sampling=sampling)
+    lines = generation.render(draw(model, request, num=4, seed=5), "out.jsonl").splitlines()
+    fields = json.loads(lines[2])
+    assert fields.keys() == {"text", "seed", "label", "settings", "new"}
+    settings = fields["settings"]
+    assert settings.pop("checkpoint") == model.step
+    again = Request(
+        label=fields["label"],
+        prompt=settings.pop("prompt"),
+        length=settings.pop("length"),
+        sampling=Sampling(**settings),
+    )
+    (sample,) = draw(model, again, num=1, seed=fields["seed"])
+    assert dataclasses.asdict(sample) == json.loads(lines[2])
+
+
+@pytest.mark.parametrize("name", ["markov", "transformer"])
+@pytest.mark.parametrize("file", ["words.jsonl", "words.txt"])
+def test_streaming_shows_what_draw_returns(make, name, file):
+    shown = []
+    request = Request(prompt="" if file == "words.jsonl" else "one ", length=21)
+    sample = stream(make(name, file), request, seed=3, show=shown.append)
+    assert "".join(shown) == sample.text
+    assert [sample] == draw(make(name, file), request, num=1, seed=3)
+
+
+# --- under control -------------------------------------------------------------------------------
+
+
+@every
+@pytest.mark.parametrize("length", [1, 3, 16, 37])
+def test_prompt_and_length_are_respected(make, name, length):
+    request = Request(prompt="one t", length=length)
+    for sample in draw(make(name, "words.txt"), request, num=2, seed=0):
+        assert sample.text.startswith("one t")
+        assert len(sample.text) == len("one t") + length  # a stream does not end
+
+
+def test_chunks_do_not_change_a_sample(make, monkeypatch):
+    long = draw(make("lstm", "words.txt"), Request(length=37), num=2, seed=0)
+    monkeypatch.setattr(generation, "CHUNK", 5)
+    assert draw(make("lstm", "words.txt"), Request(length=37), num=2, seed=0) == long
+
+
+def test_default_lengths(make):
+    assert len(draw(make("markov", "words.txt"), Request(), num=1, seed=0)[0].text) == 500
+    assert all(len(s.text) <= 12 for s in draw(make("lstm"), Request(), num=20, seed=0))
+
+
+def test_labels(make):
+    model = make("markov")
+    for label, other in (("low", "high"), ("high", "low")):
+        samples = draw(model, Request(label=label), num=40, seed=0)
+        assert {sample.label for sample in samples} == {label}
+        letters = "".join(sample.text for sample in samples)
+        of = {key: sum(letters.count(c) for c in set("".join(WORDS[key]))) for key in WORDS}
+        assert of[label] > 2 * of[other]
+    drawn = [sample.label for sample in draw(model, Request(), num=200, seed=0)]
+    assert 60 < drawn.count("low") < 140
+    assert draw(make("markov", "words.txt"), Request(), num=1, seed=0)[0].label is None
+
+
+def test_unknown_is_never_drawn_and_a_stream_never_ends(make):
+    for file in ("words.jsonl", "words.txt"):
+        samples = draw(
+            make("lstm", file), Request(sampling=Sampling(temperature=9.0)), num=8, seed=0
+        )
+        assert all("\ufffd" not in sample.text for sample in samples)
+
+
+def test_beams(make):
+    model = make("markov")
+
+    def search(num, **changes):
+        request = Request(label="low", length=6, sampling=Sampling(beams=5), **changes)
+        return draw(model, request, num=num, seed=0)
+
+    best = search(5)
+    assert search(2) == best[:2]
+    assert len({sample.text for sample in best}) == 5
+    assert all(sample.text.startswith("ab") for sample in search(3, prompt="ab"))
+    greedy = Request(label="low", length=6, sampling=Sampling(temperature=0.0))
+    one = Request(label="low", length=6, sampling=Sampling(beams=1))
+    assert draw(model, greedy, num=1, seed=0)[0].text == draw(model, one, num=1, seed=0)[0].text
+
+
+def test_new_and_known_samples_are_told_apart(make):
+    known = {word for words in WORDS.values() for word in words}
+    samples = draw(make("markov"), Request(), num=60, seed=0)
+    assert all(sample.new == (sample.text not in known) for sample in samples)
+    assert {sample.new for sample in samples} == {True, False}
+    assert draw(make("markov", "words.txt"), Request(), num=1, seed=0)[0].new is None
+    share = sum(sample.new for sample in samples)
+    assert f"60 samples, {share} new ({share / 60:.0%})" in generation.summary(
+        samples, generation.Speed()
+    )
+
+
+def test_speed_counts_what_is_drawn_after_compilation(make):
+    speed = generation.Speed()
+    draw(make("markov", "words.txt"), Request(length=64), num=2, seed=0, speed=speed)
+    assert speed.tokens == 2 * (64 - 16) and speed.seconds > 0
+
+
+# --- a user's mistakes ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("request_", "num", "seed", "message"),
+    [
+        (Request(label="lowe"), 1, 0, "no label 'lowe'; did you mean 'low'"),
+        (Request(prompt="aQ"), 1, 0, "'Q'"),
+        (Request(length=-1), 1, 0, "--length is -1"),
+        (Request(), 0, 0, "--num is 0"),
+        (Request(), 1, -1, "--seed is -1"),
+        (Request(), 2, 2**31 - 1, "--seed"),
+        (Request(sampling=Sampling(top_p=0.0)), 1, 0, "top_p is 0.0"),
+        (Request(sampling=Sampling(beams=2)), 1, 0, "beam search needs --label"),
+        (Request(label="low", sampling=Sampling(beams=2)), 3, 0, "--num 3"),
+    ],
+)
+def test_mistakes_are_one_line(make, request_, num, seed, message):
+    with pytest.raises(UserError, match=message) as error:
+        draw(make("markov"), request_, num=num, seed=seed)
+    assert "\n" not in str(error.value)
+
+
+def test_a_label_needs_a_model_with_labels(make):
+    with pytest.raises(UserError, match="trained without labels"):
+        draw(make("markov", "words.txt"), Request(label="low"), num=1, seed=0)
+
+
+# --- checkpoints ---------------------------------------------------------------------------------
+
+
+def test_a_run_is_loaded_with_the_checkpoint_asked_for(run):
+    loaded = {which: load(run, which) for which in ("best", "last", "4", "8")}
+    assert loaded["last"].step == loaded["8"].step == 8 and loaded["4"].step == 4
+    best = min(
+        (line for line in helpers.metrics(run) if line["split"] == "validation"),
+        key=lambda line: line["loss"],
+    )
+    assert loaded["best"].step == best["step"]
+    same = jax.tree.map(np.array_equal, loaded["4"].params, loaded["8"].params)
+    assert not all(jax.tree.leaves(same))
+    texts = {which: draw(model, Request(), num=1, seed=0) for which, model in loaded.items()}
+    assert texts["last"] == texts["8"] != texts["4"]
+    with pytest.raises(UserError, match=r"no checkpoint '5' in .*; choose best, last, 4, 8"):
+        load(run, "5")
+
+
+def test_best_is_the_last_one_before_any_evaluation(folder, tmp_path):
+    experiment = helpers.experiment("gru", folder / "words.txt", train={"save_every": 2})
+    helpers.train(experiment, tmp_path / "run", stop_at=2)
+    reports = []
+    assert load(tmp_path / "run", report=reports.append).step == 2 and not reports
+
+
+def test_a_run_without_a_checkpoint_and_a_folder_that_is_no_run(run, tmp_path):
+    with pytest.raises(UserError, match="not a run directory"):
+        load(tmp_path)
+    shutil.copy(run / "config.json", tmp_path)
+    with pytest.raises(UserError, match="no checkpoint yet"):
+        load(tmp_path)
+    fields = json.loads((run / "config.json").read_text())
+    fields["experiment"]["model"]["family"] = "elman"
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(UserError, match="unknown model family 'elman'; choose one of"):
+        load(tmp_path)
+
+
+def test_a_damaged_checkpoint_is_passed_over(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    for file in (rundir.checkpoints(tmp_path / "run") / "8").rglob("*"):
+        if file.is_file() and file.name != "manifest.json":
+            file.write_bytes(b"damaged")
+    reports = []
+    assert load(tmp_path / "run", "last", reports.append).step == 4
+    assert reports and "damaged" in reports[0]
