@@ -8,7 +8,7 @@ CONFIG = Experiment(
     data=text.Config(tfds="tiny_shakespeare", length=128, order="consecutive"),
     model=lstm.Config(width=512, depth=1, dropout=0.2),
     optim=Optim(name="muon", learning_rate=3e-3, muon_learning_rate=0.02, final=0.0, ema=0.99),
-    train=Train(steps=1600, batch=32, eval_every=200, save_every=200, sample_every=800),
+    train=Train(steps=1200, batch=32, eval_every=200, save_every=200, sample_every=600),
 )
 
 SMOKE = replace(
