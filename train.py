@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from creagen_jax import cli, config
+from creagen_jax import cli, config, parallel, training
 from creagen_jax.types import UserError
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -26,6 +26,8 @@ class Args:
     """Only print the configuration, sizes, and a measured estimate of the time."""
     overwrite: bool = False
     """Remove the run that is there, and start anew."""
+    distributed: str = ""
+    """One of several processes: auto (Slurm, MPI, TPU pod), or ADDRESS:PORT,PROCESSES,INDEX."""
 
 
 def main(argv: list[str]) -> int:
@@ -41,8 +43,7 @@ def main(argv: list[str]) -> int:
     default = Args(experiment, run=Path("runs") / Path(name).stem)
     args = config.parse(default, flags, prog=f"train.py {name}", description=__doc__)
     config.check(args.experiment)
-    from creagen_jax import training  # after the flags: importing JAX takes a second
-
+    parallel.join(args.distributed)
     return training.train(
         args.experiment,
         args.run,

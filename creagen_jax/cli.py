@@ -40,11 +40,14 @@ def write(text: str, out: str) -> None:
 
 
 def text_argument(value: str) -> str:
-    """The text of a flag; @FILE stands for the text in a file. Raises UserError."""
+    """The text of a flag; @FILE stands for the text in a file, without the newline that closes it.
+
+    Raises UserError.
+    """
     if not value.startswith("@"):
         return value
     try:
-        return Path(value[1:]).read_text(encoding="utf-8")
+        return Path(value[1:]).read_text(encoding="utf-8").removesuffix("\n")
     except OSError as error:
         raise UserError(f"cannot read {value[1:]}: {error.strerror}") from None
     except UnicodeDecodeError as error:

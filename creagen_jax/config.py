@@ -114,7 +114,14 @@ def check(experiment: Experiment) -> None:
     """Raises UserError for a number that no run can have."""
     check_seed(experiment.seed)
     train = experiment.train
-    for name in ("batch", "log_every", "eval_every", "eval_windows", "save_every", "max_skipped"):
+    for name in (
+        "log_every",
+        "eval_every",
+        "eval_windows",
+        "final_windows",
+        "save_every",
+        "max_skipped",
+    ):
         if getattr(train, name) < 1:
             raise UserError(f"--train.{name} is {getattr(train, name)}; choose 1 or more")
     for name in ("steps", "sample_every", "patience"):
@@ -205,7 +212,9 @@ def _one_line(box: str) -> str:
     """What a box drawn by tyro says: what is wrong and what was probably meant."""
     text = re.sub(r"[╭╮╰╯│─]+", " ", box.split("For full help")[0]).partition("\n")[2]
     line = " ".join(text.split())
-    if found := re.match(r"Unrecognized options: ([^ ,]+)(?:.*? Perhaps you meant: (--[\w.]+))?", line):
+    if found := re.match(
+        r"Unrecognized options: ([^ ,]+)(?:.*? Perhaps you meant: (--[\w.]+))?", line
+    ):
         return f"no flag {found[1]}" + (f"; did you mean {found[2]}?" if found[2] else "")
     if found := re.match(r"Error parsing (\S+): .* ('.*') Argument helptext: \S+ (.*)", line):
         return f"{found[1]} cannot be {found[2]}; it is {found[3]}"

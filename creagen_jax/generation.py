@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import tyro
 
 from creagen_jax import checkpoint, config, data, models, rundir
 from creagen_jax.data.tokenizers import END
@@ -47,7 +48,9 @@ class Request:
     """Text to continue; @FILE reads it from a file."""
     length: int = 0
     """Tokens to draw at most; 0: a line as long as in training, or 500 tokens of a stream."""
-    sampling: filters.Sampling = dataclasses.field(default_factory=filters.Sampling)
+    sampling: Annotated[filters.Sampling, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=filters.Sampling
+    )
 
 
 @dataclasses.dataclass

@@ -19,6 +19,32 @@ AXIS = "data"
 SMALLEST_SHARDED = 4096  # elements; smaller leaves are copied: gathering them would cost more
 
 
+def join(how: str) -> None:
+    """Join the other processes of a run, before any device is touched.
+
+    "auto": found in the environment (Slurm, Open MPI, Kubernetes, a TPU pod); or, by hand,
+    "ADDRESS:PORT,PROCESSES,INDEX"; or empty: this process is alone. Raises UserError.
+    """
+    try:
+        if how == "auto":
+            jax.distributed.initialize()
+        elif how:
+            address, count, index = how.split(",")
+            jax.distributed.initialize(address, int(count), int(index))
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"--distributed {how}: {reason}; choose auto, or ADDRESS:PORT,PROCESSES,INDEX"
+        ) from None
+
+
+def largest(number: int) -> int:
+    """The largest of the numbers that the processes call this with; each must call it."""
+    if jax.process_count() == 1:
+        return number
+    return int(np.max(multihost_utils.process_allgather(np.array(number))))
+
+
 def mesh() -> Mesh:
     """One axis over all devices of all processes."""
     return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))

@@ -27,14 +27,17 @@ UNFINISHED = "config.part"  # what a run has that was interrupted before its con
 
 
 def checkpoints(run: Path) -> Path:
+    """RUN/checkpoints."""
     return run / "checkpoints"
 
 
 def codec(run: Path) -> Path:
+    """RUN/data."""
     return run / "data"
 
 
 def samples(run: Path) -> Path:
+    """RUN/samples."""
     return run / "samples"
 
 

@@ -36,6 +36,7 @@ from creagen_jax.types import Spec, TrainState, UserError
 SAMPLES = 8  # drawn on the screen, where that is asked for
 SHOWN = ("grad_norm", "skipped")  # metrics of a step that are logged beside the loss
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+AGREE_EVERY = 10  # steps between two looks of several processes at whether one was interrupted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,12 +78,14 @@ def train(
     Returns the exit code: 0, or 130 / 143 if it was interrupted and saved. Raises UserError for
     whatever is wrong with the data, the flags, the run directory or the disk.
     """
+    if stop_at < 0:
+        raise UserError(f"--stop_at is {stop_at}; choose a step, or 0 to go to the end")
     job = prepare(experiment)
     if dry_run:
         _estimate(job)
         return 0
+    state, step = _build(job)  # first, so that flags that do not fit leave no run behind
     reference = _open(job, run, overwrite)
-    state, step = _build(job)
     progress = Progress()
     found = checkpoint.newest(
         rundir.checkpoints(run), lambda path: checkpoint.restore(path, state), print
@@ -242,7 +245,7 @@ def _loop(job, run, state, step, progress, last, log, interrupt) -> TrainState:
         saved = progress.step
 
     with contextlib.closing(_batches(job, progress.step)) as batches:
-        while progress.step < last and not progress.finished and not interrupt.signal:
+        while progress.step < last and not progress.finished and not interrupt.due(progress.step):
             state, metrics = step(state, next(batches))
             look()  # at the step before, now that the next one is on its way
             pending = metrics
@@ -345,6 +348,15 @@ class _Interrupt:
     of them stops at once."""
 
     signal = 0
+
+    def due(self, step: int) -> bool:
+        """Whether to stop behind this step. Several processes agree on it now and then: each may
+        get the signal at another step, but all must stop at the same one."""
+        if jax.process_count() > 1:
+            if step % AGREE_EVERY:
+                return False
+            self.signal = parallel.largest(self.signal)
+        return self.signal > 0
 
     def __enter__(self) -> _Interrupt:
         self._old = {number: signal.signal(number, self._note) for number in SIGNALS}

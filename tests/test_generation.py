@@ -118,7 +118,7 @@ def test_streaming_shows_what_draw_returns(make, name, file):
 
 
 @every
-@pytest.mark.parametrize("length", [1, 3, 16, 37])
+@pytest.mark.parametrize("length", [1, 37])
 def test_prompt_and_length_are_respected(make, name, length):
     request = Request(prompt="one t", length=length)
     for sample in draw(make(name, "words.txt"), request, num=2, seed=0):

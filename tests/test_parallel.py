@@ -157,7 +157,7 @@ def test_small_and_odd_leaves_are_copied_and_the_longest_axis_is_cut():
 
 def train_together(exp: config.Experiment, run: Path, port: int, number: int) -> int:
     """One of two processes, with one device each."""
-    jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=number)
+    parallel.join(f"localhost:{port},2,{number}")
     assert jax.device_count() == 2
     code = helpers.train(exp, run)
     jax.distributed.shutdown()

@@ -119,7 +119,8 @@ def _forward(cell: Cell, cfg: Config):
 def init(cell: Cell, rng, cfg: Config, spec: Spec, tx) -> TrainState:
     network = Network(cfg, cell, spec.vocab, spec.classes)
     tokens_BT, label_B = jnp.zeros((1, 1), jnp.int32), jnp.zeros(1, jnp.int32)
-    params = network.init(rng, tokens_BT, label_B, zeros(cell, cfg, 1), None)["params"]
+    start = _language.cast(zeros(cell, cfg, 1), "float32")  # as the parameters are
+    params = network.init(rng, tokens_BT, label_B, start, None)["params"]
     carry = zeros(cell, cfg, spec.streams) if spec.streams else None
     return TrainState.create(params, tx, carry)
 
