@@ -12,10 +12,11 @@ $(BIN)/creagen-installed: pyproject.toml
 
 demo: $(BIN)/creagen-installed
 	$(BIN)/python train.py names_lstm $(DEMO_FLAGS)
-	$(BIN)/python sample.py runs/names_lstm --num 20
+	$(BIN)/python sample.py runs/names_lstm --num 10
+	$(BIN)/python sample.py runs/names_lstm --num 10 --label female
 	@echo
-	@echo "Next, with . $(BIN)/activate:"
-	@echo "  python sample.py runs/names_lstm --num 10 --label female --prompt Mar --temperature 0.8"
+	@echo "Next, with '. $(BIN)/activate':"
+	@echo "  python sample.py runs/names_lstm --num 10 --label male --prompt Mar --temperature 0.8"
 	@echo "  python train.py names_transformer"
 	@echo "  python train.py shakespeare_transformer --data.path YOUR.txt --run runs/mine"
 
@@ -30,4 +31,4 @@ lint: $(BIN)/creagen-installed
 bench:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[test,bench]'
-	$(BIN)/python -m benchmarks.decoding
+	$(BIN)/python -m benchmarks.decoding --batches 1
