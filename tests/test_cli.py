@@ -145,6 +145,8 @@ def test_a_dry_run_writes_nothing(command, folder, tmp_path):
         (["names_lstm", "--model.width"], "--model.width"),
         (["names_lstm", "--optim.name", "sgd"], "'sgd' for argument '--optim.name'"),
         (["names_lstm", "--seed", "-1"], "--seed is -1"),
+        (["names_lstm", "--stop_at", "-1"], "--stop_at is -1"),
+        (["names_lstm", "--distributed", "two"], "choose auto, or ADDRESS:PORT,PROCESSES,INDEX"),
         (["names_lstm", "--train.log_every", "0"], "--train.log_every is 0; choose 1 or more"),
         (["names_lstm", "--train.steps", "-1"], "--train.steps is -1; choose 0 or more"),
         (["names_lstm", "--train.batch", "0"], "--train.batch is 0; choose 1 or more"),

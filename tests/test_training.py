@@ -282,3 +282,18 @@ def test_a_dry_run_tells_sizes_and_time_and_writes_nothing(words, tmp_path, caps
 def test_a_batch_that_is_no_number_is_refused(words, tmp_path):
     with pytest.raises(UserError, match=r"--train.batch is 0"):
         helpers.train(experiment("lstm", words, train={"batch": 0}), tmp_path / "run")
+
+
+def test_a_token_out_of_range_is_refused(words, tmp_path, monkeypatch):
+    """A gather on the device would clamp it in silence."""
+    job = training.prepare(experiment("lstm", words))
+    real = job.modality.train_batch
+
+    def broken(*args, **kwargs):
+        batch = real(*args, **kwargs)
+        batch["x"][0, 0] = job.spec.vocab
+        return batch
+
+    monkeypatch.setattr(job.modality, "train_batch", broken)
+    with pytest.raises(UserError, match=r"batch 0: `x` has an id outside 0 \.\. "):
+        helpers.train(experiment("lstm", words), tmp_path / "run")
