@@ -41,7 +41,7 @@ class Optim:
     muon_learning_rate: float = 0.02
     """Peak learning rate of Muon, in update RMS for a square matrix."""
     warmup: int = 100
-    """Steps of linear warm-up from zero."""
+    """Updates of linear warm-up from zero."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Shape of the decay after the warm-up."""
     final: float = 0.1
