@@ -1,5 +1,6 @@
 """Eight devices, and two processes, train what one device trains."""
 
+import signal
 import socket
 from pathlib import Path
 
@@ -155,28 +156,51 @@ def test_small_and_odd_leaves_are_copied_and_the_longest_axis_is_cut():
 # --- two processes -------------------------------------------------------------------------------
 
 
-def train_together(exp: config.Experiment, run: Path, port: int, number: int) -> int:
-    """One of two processes, with one device each."""
+def train_together(
+    exp: config.Experiment, run: Path, port: int, number: int, stop_at: int = 0
+) -> int:
+    """One of two processes with a device each; number 1 gets a SIGTERM before step `stop_at`."""
     parallel.join(f"localhost:{port},2,{number}")
     assert jax.device_count() == 2
+    make = training._batches
+
+    def interrupted(job, start):
+        for step, batch in enumerate(make(job, start), start + 1):
+            if step == stop_at and number == 1:
+                signal.raise_signal(signal.SIGTERM)
+            yield batch
+
+    training._batches = interrupted
     code = helpers.train(exp, run)
     jax.distributed.shutdown()
     return code
 
 
-def test_two_processes_have_the_losses_of_one(words, one, tmp_path):
+def together(exp: config.Experiment, run: Path, folder: Path, stop_at: int = 0) -> list[int]:
+    """The exit codes of two processes that train one run."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    run, outputs = tmp_path / "run", [tmp_path / "output0", tmp_path / "output1"]
-    exp = tiny("lstm", words, train={"sample_every": 8, **FSDP})
+    outputs = [folder / "output0", folder / "output1"]
     processes = [
-        helpers.start(train_together, exp, run, port, number, output=output)
+        helpers.start(train_together, exp, run, port, number, stop_at, output=output)
         for number, output in enumerate(outputs)
     ]
-    codes = [helpers.finish(*pair) for pair in zip(processes, outputs, strict=True)]
-    assert codes == [0, 0], "".join(output.read_text() for output in outputs)
+    return [helpers.finish(*pair) for pair in zip(processes, outputs, strict=True)]
+
+
+def test_two_processes_have_the_losses_of_one(words, one, tmp_path):
+    run = tmp_path / "run"
+    exp = tiny("lstm", words, train={"sample_every": 8, **FSDP})
+    assert together(exp, run, tmp_path) == [0, 0]
     assert_same_losses(one("lstm"), run)
     assert checkpoint.steps(run / "checkpoints") == [4, 8]
     assert generation.load(run).step == 8
     assert (run / "samples" / "step_000008.txt").read_text().strip()
+
+
+def test_a_signal_to_one_of_two_processes_stops_both_at_one_step(words, tmp_path):
+    run = tmp_path / "run"
+    exp = tiny("lstm", words, train={"steps": 40, "save_every": 40, "eval_every": 40})
+    assert together(exp, run, tmp_path, stop_at=3) == [143, 143]
+    assert checkpoint.steps(run / "checkpoints") == [training.AGREE_EVERY]
