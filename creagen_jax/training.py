@@ -22,12 +22,12 @@ from creagen_jax import (
     checkpoint,
     config,
     data,
-    evaluation,
     generation,
     logging,
     models,
     parallel,
     rundir,
+    scoring,
     update,
 )
 from creagen_jax.data import batching
@@ -142,7 +142,7 @@ def _open(job: Job, run: Path, overwrite: bool) -> dict[str, Any] | None:
     if jax.process_index() == 0 and not rundir.clear(run, overwrite=overwrite):
         reference = None
         if job.spec.vocab and "validation" in job.dataset.splits:
-            reference = evaluation.reference(job.modality, job.dataset)
+            reference = scoring.reference(job.modality, job.dataset)
         libraries = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
         fields = {
             "experiment": job.experiment,
@@ -285,7 +285,7 @@ def _judge(progress: Progress, loss: float, patience: int) -> None:
 
 def _evaluator(job: Job) -> Callable[..., dict[str, float]]:
     """evaluate(params, split, **how to cut it into windows) -> scores."""
-    evaluate = evaluation.evaluator(job.family, job.experiment.model)
+    evaluate = scoring.evaluator(job.family, job.experiment.model)
     place = None
     if not job.family.HOST:
         place = partial(parallel.place, job.mesh)
@@ -295,7 +295,7 @@ def _evaluator(job: Job) -> Callable[..., dict[str, float]]:
     def score(params, split: str, **how) -> dict[str, float]:
         size = job.experiment.train.batch
         batches = job.modality.eval_batches(job.dataset, split, size=size, **how)
-        return evaluation.score(evaluate, params, batches, job.modality.units, place)
+        return scoring.score(evaluate, params, batches, job.modality.units, place)
 
     return score
 

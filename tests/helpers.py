@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from creagen_jax import checkpoint, config, evaluation, models, rundir, training
+from creagen_jax import checkpoint, config, models, rundir, scoring, training
 from creagen_jax.config import Experiment, Optim, Train
 from creagen_jax.data import text
 
@@ -34,16 +34,16 @@ MODELS = {
 
 
 def no_reference(*_) -> None:
-    """Instead of `evaluation.reference`, which takes seconds and has tests of its own."""
+    """Instead of `scoring.reference`, which takes seconds and has tests of its own."""
 
 
 def train(*args, **kwargs) -> int:
     """`training.train` without the reference line."""
-    real, evaluation.reference = evaluation.reference, no_reference
+    real, scoring.reference = scoring.reference, no_reference
     try:
         return training.train(*args, **kwargs)
     finally:
-        evaluation.reference = real
+        scoring.reference = real
 
 
 def scores(losses: list[float]) -> Callable:

@@ -10,7 +10,7 @@ from pathlib import Path
 import helpers
 import pytest
 
-from creagen_jax import cli, evaluation
+from creagen_jax import cli, scoring
 
 ROOT = Path(__file__).parent.parent
 SMALL = ("--smoke", "--train.sample_every", "0")
@@ -30,7 +30,7 @@ SCRIPTS = {name: script(name) for name in ("train", "sample")}
 @pytest.fixture
 def command(monkeypatch, capfd):
     """command("train", ...) -> exit code, standard output, standard error."""
-    monkeypatch.setattr(evaluation, "reference", helpers.no_reference)
+    monkeypatch.setattr(scoring, "reference", helpers.no_reference)
 
     def command(name, *flags):
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, flags)])

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from creagen_jax import evaluation, models
+from creagen_jax import models, scoring
 from creagen_jax.models import transformer
 from creagen_jax.sampling import tokens
 from creagen_jax.types import Spec, UserError
@@ -61,7 +61,7 @@ def trained(name):
 
 @cache
 def evaluator(name, **changes):
-    return evaluation.evaluator(*family(name, **changes))
+    return scoring.evaluator(*family(name, **changes))
 
 
 def evaluate(name, params, batch, **changes):

@@ -1,0 +1,1 @@
+"""Is it good, is it new, is it varied? Metrics as pure functions of arrays and strings."""
