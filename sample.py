@@ -21,10 +21,12 @@ class Args:
     """Samples to draw; one alone is shown while it is drawn."""
     seed: int = 0
     """Seed of the first sample; the next ones take the next seeds."""
+    max_copy: int = 0
+    """The most tokens in a row that may be copied from the training data; 0 is off."""
     checkpoint: str = "best"
     """best (by validation loss), last, or a step."""
     out: str = ""
-    """File to write to: .jsonl holds text, seed, label, settings and new; others hold the text."""
+    """File to write to: .jsonl holds all about each sample; others hold the text."""
 
 
 def main(argv: list[str]) -> int:
@@ -34,13 +36,17 @@ def main(argv: list[str]) -> int:
     args = config.parse(Args(), flags, prog="sample.py RUN", description=__doc__)
     request = dataclasses.replace(args.request, prompt=cli.text_argument(args.request.prompt))
     model = generation.load(Path(argv[0]), args.checkpoint, report=cli.warn)
+    guard = None
+    if args.max_copy:
+        guard = generation.load_guard(Path(argv[0]), args.max_copy, report=cli.warn)
     speed = generation.Speed()
+    how = {"seed": args.seed, "guard": guard, "speed": speed}
     if args.num == 1 and not args.out and not request.sampling.beams:
         show = functools.partial(print, end="", flush=True)
-        samples = [generation.stream(model, request, seed=args.seed, show=show, speed=speed)]
+        samples = [generation.stream(model, request, show=show, **how)]
         print()
     else:
-        samples = generation.draw(model, request, num=args.num, seed=args.seed, speed=speed)
+        samples = generation.draw(model, request, num=args.num, **how)
         cli.write(generation.render(samples, args.out), args.out)
     cli.warn(generation.summary(samples, speed))
     return 0

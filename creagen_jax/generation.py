@@ -18,12 +18,13 @@ import tyro
 
 from creagen_jax import checkpoint, config, data, models, rundir
 from creagen_jax.data.tokenizers import END
-from creagen_jax.sampling import beam, filters, tokens
+from creagen_jax.sampling import beam, copying, filters, tokens
 from creagen_jax.types import Params, Spec, UserError
 
 BATCH = 64  # samples drawn at once
 STREAM_LENGTH = 500  # tokens of a sample whose data has no lines that could end it
 CHUNK = 16  # tokens between two looks at whether all samples have ended
+SEARCHED = 5_000_000  # tokens of training data that the guard against copying knows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,8 @@ class Sample:
     label: str | None
     settings: dict[str, Any]
     new: bool | None  # not a line of the training data; None where the data has no lines
+    refused: int | None  # how often the guard against copying stepped in; None without it
+    cut: bool | None  # whether it left no token, so that the sample ended; None without it
 
 
 def load(run: Path, which: str = "best", report: Callable[[str], None] = print) -> Model:
@@ -114,6 +117,37 @@ def load(run: Path, which: str = "best", report: Callable[[str], None] = print) 
     )
 
 
+def training_data(run: Path) -> Any:
+    """The data set that a run was trained on, read again.
+
+    Raises UserError if it is gone, or has changed since.
+    """
+    fields = rundir.read(run)
+    experiment = fields["experiment"]
+    dataset = data.get(config.modality(experiment)).load(experiment.data)
+    now = json.loads(json.dumps(dataset.fingerprint))
+    if changed := config.differences(fields["fingerprint"], now):
+        raise UserError(f"the training data of {run} has changed since ({'; '.join(changed)})")
+    return dataset
+
+
+def load_guard(run: Path, longest: int, report: Callable[[str], None] = print) -> copying.Guard:
+    """What keeps samples of a run from copying more than `longest` tokens in a row from its
+    training data; of very large data, from its beginning, which is reported.
+
+    Raises UserError as `training_data` does.
+    """
+    if longest < 1:
+        raise UserError(f"--max_copy is {longest}; choose 1 or more, or 0 (off)")
+    known = training_data(run).splits["train"].tokens
+    if len(known) > SEARCHED:
+        report(
+            f"--max_copy knows the first {SEARCHED:,} of {len(known):,} training tokens: "
+            "what stands behind them may still be copied"
+        )
+    return copying.build(known[:SEARCHED], longest, end=END)
+
+
 def local(params: Params) -> Params:
     """A copy on the default device, tied to no sharding, of parameters that lie anywhere."""
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), params)
@@ -130,18 +164,27 @@ def _structure(family: str, experiment: config.Experiment, spec: Spec) -> Params
 
 
 def draw(
-    model: Model, request: Request, *, num: int, seed: int, speed: Speed | None = None
+    model: Model,
+    request: Request,
+    *,
+    num: int,
+    seed: int,
+    guard: copying.Guard | None = None,
+    speed: Speed | None = None,
 ) -> list[Sample]:
     """`num` samples with the seeds seed, seed + 1, ...; each depends on its own seed alone.
 
-    With beams, the `num` best of one search instead. Raises UserError for an unknown label, an
-    unseen character in the prompt, or seeds and settings out of range.
+    With beams, the `num` best of one search instead. With a guard, no sample copies more tokens in
+    a row than it allows. Raises UserError for an unknown label, an unseen character in the prompt,
+    or seeds and settings out of range.
     """
     if num < 1:
         raise UserError(f"--num is {num}; choose 1 or more")
     config.check_seed(seed, num)
     prompt = _prompt(model, request)
     if request.sampling.beams:
+        if guard:
+            raise UserError("beam search ignores max_copy; set one of the two")
         labels = _labels(model, request, np.array([seed]))
         tokens_BT = _search(model, request, prompt, labels, num)
         return [_sample(model, request, ids, labels, 0, seed) for ids in tokens_BT]
@@ -150,10 +193,10 @@ def draw(
     for first in range(0, num, size):
         seeds = seed + first + np.arange(size)
         labels = _labels(model, request, seeds)
-        chunks = _chunks(model, request, prompt, labels, seeds, speed or Speed())
-        tokens_BT = np.concatenate(list(chunks), axis=1)
+        chunks = _chunks(model, request, prompt, labels, seeds, guard, speed or Speed())
+        tokens_BT, guarded_BT = (np.concatenate(parts, 1) for parts in zip(*chunks, strict=True))
         drawn += [
-            _sample(model, request, ids, labels, row, seed + first + row)
+            _sample(model, request, ids, labels, row, seed + first + row, guard, guarded_BT[row])
             for row, ids in enumerate(tokens_BT)
         ]
     return drawn[:num]
@@ -165,6 +208,7 @@ def stream(
     *,
     seed: int,
     show: Callable[[str], None],
+    guard: copying.Guard | None = None,
     speed: Speed | None = None,
 ) -> Sample:
     """One sample, the same as `draw` makes it; `show` gets its text in pieces as it is drawn."""
@@ -172,14 +216,16 @@ def stream(
     seeds = np.array([seed])
     prompt, labels = _prompt(model, request), _labels(model, request, seeds)
     show(request.prompt)
-    ids, shown = np.zeros(0, np.int32), ""
-    for chunk_1T in _chunks(model, request, prompt, labels, seeds, speed or Speed()):
-        ids = np.concatenate([ids, chunk_1T[0]])
+    ids, guarded, shown = np.zeros(0, np.int32), np.zeros(0, np.int8), ""
+    chunks = _chunks(model, request, prompt, labels, seeds, guard, speed or Speed())
+    for tokens_1T, guarded_1T in chunks:
+        ids = np.concatenate([ids, tokens_1T[0]])
+        guarded = np.concatenate([guarded, guarded_1T[0]])
         # A character of several bytes may be half drawn: it decodes to U+FFFD until it is whole.
         text = model.codec.decode(ids).rstrip("\ufffd")
         show(text[len(shown) :])
         shown = text
-    return _sample(model, request, ids, labels, 0, seed)
+    return _sample(model, request, ids, labels, 0, seed, guard, guarded)
 
 
 def render(samples: list[Sample], out: str) -> str:
@@ -198,11 +244,15 @@ def render(samples: list[Sample], out: str) -> str:
 
 
 def summary(samples: list[Sample], speed: Speed) -> str:
-    """How many samples are new, and the speed of decoding."""
+    """How many samples are new, what the guard did, and the speed of decoding."""
     parts = [f"{len(samples)} sample{'s' * (len(samples) > 1)}"]
     marked = [sample.new for sample in samples if sample.new is not None]
     if marked:
         parts.append(f"{sum(marked)} new ({sum(marked) / len(marked):.0%})")
+    if samples[0].refused is not None:
+        refused = sum(sample.refused for sample in samples)
+        parts.append(f"copying refused {refused} time{'s' * (refused != 1)}")
+        parts.append(f"{sum(sample.cut for sample in samples)} ended early")
     if speed.seconds:
         parts.append(f"{speed.tokens / speed.seconds:,.0f} tokens/s")
     return ", ".join(parts)
@@ -232,21 +282,29 @@ def _length(model: Model, request: Request) -> int:
     return request.length or (model.length if model.codec.line else STREAM_LENGTH)
 
 
-def _chunks(model, request, prompt, labels, seeds, speed: Speed) -> Iterator[np.ndarray]:
-    """Tokens [B, a few], until the length is reached or every sample has ended."""
+def _chunks(
+    model, request, prompt, labels, seeds, guard, speed: Speed
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Tokens [B, a few] and what the guard did to each, until the length is reached or every sample
+    has ended."""
     length = _length(model, request)
     size = min(max(length // 4, 1), CHUNK)
     padded = -(-length // size) * size  # chunks of one size, so that one is compiled
     how = _How(model.family, model.cfg, request.sampling, model.codec.forbidden)
-    state = _start(how, model.params, padded, np.tile(prompt, (len(seeds), 1)), labels, seeds)
+    prompts_BP = np.tile(prompt, (len(seeds), 1))
+    state = _start(how, model.params, padded, prompts_BP, labels, seeds, guard)
     for first in range(0, length, size):
         began = time.perf_counter()
-        state, tokens_BT = _advance(how, size, model.params, state)
+        state, tokens_BT = _advance(how, size, model.params, state, guard)
         tokens_BT = np.asarray(tokens_BT)
         if first:  # the first chunk's time is that of compiling
             speed.tokens += tokens_BT.size
             speed.seconds += time.perf_counter() - began
-        yield tokens_BT[:, : length - first]
+        guarded_BT = np.zeros_like(tokens_BT)
+        if guard:  # copied, because the next chunk takes the state over
+            guarded_BT = np.array(state.guarded)[:, len(prompt) + first :]
+        kept = min(size, length - first)
+        yield tokens_BT[:, :kept], guarded_BT[:, :kept]
         if state.done.all():
             return
 
@@ -265,19 +323,19 @@ class _How:
 
 
 @partial(jax.jit, static_argnums=(0, 2))
-def _start(how: _How, params, length, prompt_BP, labels_B, seeds_B):
+def _start(how: _How, params, length, prompt_BP, labels_B, seeds_B, guard):
     carry = models.get(how.family).init_carry(params, how.cfg, len(seeds_B), labels_B)
     return tokens.start(
         how.next_logits(params), carry, prompt_BP, None, seeds_B,
-        length=length, settings=how.sampling, end=END,
+        length=length, settings=how.sampling, end=END, guard=guard,
     )  # fmt: skip
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
-def _advance(how: _How, steps, params, state):
+def _advance(how: _How, steps, params, state, guard):
     return tokens.advance(
         how.next_logits(params), state, steps,
-        settings=how.sampling, end=END, forbidden=how.forbidden,
+        settings=how.sampling, end=END, forbidden=how.forbidden, guard=guard,
     )  # fmt: skip
 
 
@@ -306,12 +364,13 @@ def _search(model, request, prompt, labels, num: int) -> np.ndarray:
     return np.asarray(tokens_1KT[0])[np.isfinite(scores_1K[0])][:num]
 
 
-def _sample(model, request, ids, labels, row: int, seed: int) -> Sample:
+def _sample(model, request, ids, labels, row: int, seed: int, guard=None, guarded_T=None) -> Sample:
     text = request.prompt + model.codec.decode(ids)
     settings = {
         **dataclasses.asdict(request.sampling),
         "prompt": request.prompt,
         "length": _length(model, request),
+        "max_copy": guard.longest if guard else 0,
         "checkpoint": model.step,
     }
     return Sample(
@@ -320,4 +379,6 @@ def _sample(model, request, ids, labels, row: int, seed: int) -> Sample:
         label=None if labels is None else model.codec.labels[labels[row]],
         settings=settings,
         new=model.codec.is_new(text),
+        refused=int(np.count_nonzero(guarded_T)) if guard else None,
+        cut=bool((guarded_T == tokens.CUT).any()) if guard else None,
     )

@@ -50,35 +50,48 @@ def score(
     return units(totals)
 
 
+def chain(data: ModuleType, dataset: Any, order: int) -> tuple[Any, Any]:
+    """(Config, TrainState) of a Markov chain of the training split of text.
+
+    Of a large one only the first `REFERENCE_TOKENS` tokens are counted.
+    """
+    markov = models.get("markov")
+    cfg = markov.Config(order=order)
+    dataset = _in_order(dataset, order)
+    spec = dataset.spec(REFERENCE_BATCH)
+    # Each batch smooths all that was counted so far, so there are few of them, and large.
+    size = max(REFERENCE_STEP // spec.length, 1)
+    steps = min(-(-data.windows(dataset, "train") // size), REFERENCE_TOKENS // REFERENCE_STEP)
+    state = markov.init(jax.random.key(0), cfg, spec, None)
+    for number in range(steps):
+        batch = data.train_batch(dataset, seed=0, step=number, size=size)
+        state = markov.count(state, batch, cfg, spec)
+    return cfg, state
+
+
 def reference(data: ModuleType, dataset: Any) -> dict[str, Any]:
     """The line that every text model's score is printed against: an interpolated Kneser-Ney
     n-gram model of order 6, trained on the same training split.
 
-    Returns {"name", "tokens", split: scores over all of its positions with full history}. Of a
-    large training split only the first `REFERENCE_TOKENS` tokens are counted.
+    Returns {"name", "tokens", split: scores over all of its positions with full history}; `tokens`
+    is how many were counted.
     """
     markov = models.get("markov")
-    cfg = markov.Config(order=REFERENCE_ORDER)
-    overlap = 0 if dataset.codec.line else cfg.order - 1
-    dataset = dataclasses.replace(
-        dataset,
-        cfg=dataclasses.replace(dataset.cfg, order="sequential", overlap=overlap),
-        length=dataset.length if dataset.codec.line else REFERENCE_LENGTH,
-    )
-    spec = dataset.spec(REFERENCE_BATCH)
-    # Each step smooths all that was counted so far, so there are few of them, and large.
-    size = max(REFERENCE_STEP // spec.length, 1)
-    steps = min(-(-data.windows(dataset, "train") // size), REFERENCE_TOKENS // REFERENCE_STEP)
-    state = markov.init(jax.random.key(0), cfg, spec, None)
-    step = markov.make_step(cfg, spec, None)
-    tokens = 0
-    for number in range(steps):
-        batch = data.train_batch(dataset, seed=0, step=number, size=size)
-        state, _ = step(state, batch, None)
-        tokens += int(batch["mask"].sum())
+    cfg, state = chain(data, dataset, REFERENCE_ORDER)
+    dataset = _in_order(dataset, cfg.order)
     scores = {}
     for split in dataset.splits:
         if split != "train":
             batches = data.eval_batches(dataset, split, size=REFERENCE_BATCH)
             scores[split] = score(evaluator(markov, cfg), state.params, batches, data.units)
+    tokens = int(state.opt_state[1].sum())
     return {"name": f"Kneser-Ney, order {cfg.order}", "tokens": tokens, **scores}
+
+
+def _in_order(dataset: Any, order: int) -> Any:
+    """The same text in windows that show a chain of this order every n-gram once."""
+    line = dataset.codec.line
+    overlap = 0 if line else order - 1
+    cfg = dataclasses.replace(dataset.cfg, order="sequential", overlap=overlap)
+    length = dataset.length if line else REFERENCE_LENGTH
+    return dataclasses.replace(dataset, cfg=cfg, length=length)

@@ -204,8 +204,27 @@ def test_json_lines(command, run, tmp_path):
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line["seed"] for line in lines] == [7, 8, 9]
     for line in lines:
-        assert line.keys() == {"text", "seed", "label", "settings", "new"}
+        assert line.keys() == {"text", "seed", "label", "settings", "new", "refused", "cut"}
         assert line["label"] in ("ab", "cd") and isinstance(line["new"], bool)
+
+
+def test_no_copies(command, mistake, folder, tmp_path):
+    path, run = tmp_path / "words.txt", tmp_path / "run"
+    path.write_text((folder / "words.txt").read_text())
+    flags = ["--smoke", "--data.path", path, "--data.length", 16, "--run", run]
+    assert command("train", "names_markov", *flags)[0] == 0
+    code, out, err = command("sample", run, "--max_copy", 4, "--length", 60)
+    text = path.read_text()
+    assert code == 0 and "copying refused" in err
+    assert not [i for i in range(len(out) - 5) if out[i : i + 5] in text]
+    out = command("sample", run, "--max_copy", 4, "--length", 60, "--num", 2)[1]
+    assert not [i for i in range(60 - 5) if out[i : i + 5] in text]
+    assert "choose 1 or more" in mistake("sample", run, "--max_copy", -2)
+    line = mistake("sample", run, "--max_copy", 4, "--beams", 2)
+    assert "beam search ignores max_copy" in line
+    path.write_text(text[:-1] + "!")
+    assert f"the training data of {run} has changed" in mistake("sample", run, "--max_copy", 4)
+    assert command("sample", run)[0] == 0
 
 
 def test_a_prompt_from_a_file(command, mistake, run, tmp_path):

@@ -13,7 +13,9 @@ import pytest
 
 from creagen_jax import data, generation, models, rundir
 from creagen_jax.data import text
-from creagen_jax.generation import Model, Request, draw, load, stream
+from creagen_jax.data.tokenizers import END
+from creagen_jax.generation import Model, Request, draw, load, load_guard, stream, training_data
+from creagen_jax.sampling import copying
 from creagen_jax.sampling.filters import Sampling
 from creagen_jax.types import UserError
 
@@ -22,13 +24,18 @@ every = pytest.mark.parametrize("name", FAMILIES)
 WORDS = {"low": ["abba", "baba", "aabb", "bab"], "high": ["xyz", "zyxzy", "yyzx", "zzy"]}
 
 
+def load_text(path, order="random"):
+    return text.load(text.Config(path=str(path), validation=0, length=12, order=order))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Labelled words, `words.jsonl`, and a text, `words.txt`."""
+    """Labelled words, `words.jsonl`, and two texts, `words.txt` and `pairs.txt`."""
     folder = tmp_path_factory.mktemp("data")
     rows = [{"text": w, "label": label} for label, words in WORDS.items() for w in words]
     (folder / "words.jsonl").write_text("\n".join(map(json.dumps, rows * 3)))
     helpers.write_text(folder)
+    (folder / "pairs.txt").write_text("aabb" * 20)
     return folder
 
 
@@ -39,10 +46,7 @@ def make(folder):
     @cache
     def make(name, file="words.jsonl"):
         module, cfg = models.get(name), models.get(name).Config(**helpers.MODELS[name])
-        order = "sequential" if module.HOST else "random"
-        dataset = text.load(
-            text.Config(path=str(folder / file), validation=0, length=12, order=order)
-        )
+        dataset = load_text(folder / file, "sequential" if module.HOST else "random")
         spec = dataset.spec(24)
         state = module.init(jax.random.key(0), cfg, spec, optax.identity())
         if module.HOST:
@@ -91,9 +95,9 @@ def test_a_json_line_draws_its_sample_again(make, name):
     request = Request(prompt="a", length=11, sampling=sampling)
     lines = generation.render(draw(model, request, num=4, seed=5), "out.jsonl").splitlines()
     fields = json.loads(lines[2])
-    assert fields.keys() == {"text", "seed", "label", "settings", "new"}
+    assert fields.keys() == {"text", "seed", "label", "settings", "new", "refused", "cut"}
     settings = fields["settings"]
-    assert settings.pop("checkpoint") == model.step
+    assert settings.pop("checkpoint") == model.step and settings.pop("max_copy") == 0
     again = Request(
         label=fields["label"],
         prompt=settings.pop("prompt"),
@@ -190,6 +194,102 @@ def test_speed_counts_what_is_drawn_after_compilation(make):
     speed = generation.Speed()
     draw(make("markov", "words.txt"), Request(length=64), num=2, seed=0, speed=speed)
     assert speed.tokens == 2 * (64 - 16) and speed.seconds > 0
+
+
+# --- without copying -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def guard(folder):
+    """guard(file, N) of the training data in a file."""
+    return lambda file, longest: copying.build(
+        load_text(folder / file).splits["train"].tokens, longest, end=END
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "longest"),
+    [
+        ("markov", "words.jsonl", 2),
+        ("lstm", "words.jsonl", 1),
+        ("gru", "words.txt", 1),
+        ("transformer", "words.txt", 1),
+    ],
+)
+def test_no_sample_copies_more_than_it_may(make, guard, folder, name, file, longest):
+    model, how = make(name, file), {"guard": guard(file, longest)}
+    request = Request(length=20)
+    many = draw(model, request, num=8, seed=10, **how)
+    assert draw(model, request, num=1, seed=13, **how) == many[3:4]
+    document = "\n".join(word for words in WORDS.values() for word in words)
+    if file == "words.txt":
+        document = (folder / file).read_text()
+    for sample in many:
+        pieces = {sample.text[i : i + longest + 1] for i in range(len(sample.text) - longest)}
+        assert not [piece for piece in pieces if piece in document]
+        assert sample.settings["max_copy"] == longest
+    assert sum(sample.refused for sample in many) > 0
+
+
+def test_what_the_guard_does_is_the_same_in_chunks_and_in_a_stream(make, guard, monkeypatch):
+    model, request = make("markov", "words.txt"), Request(prompt="one ", length=37)
+    how, shown = {"seed": 0, "guard": guard("words.txt", 4)}, []
+    long = draw(model, request, num=3, **how)
+    assert stream(model, request, show=shown.append, **how) == long[0]
+    assert "".join(shown) == long[0].text
+    monkeypatch.setattr(generation, "CHUNK", 5)
+    assert draw(model, request, num=3, **how) == long
+
+
+def test_a_sample_with_no_token_left_is_cut(make, guard):
+    how = {"seed": 0, "guard": guard("pairs.txt", 1)}  # a text with every pair of its characters
+    samples = draw(make("markov", "pairs.txt"), Request(prompt="ab"), num=3, **how)
+    assert {(s.text, s.refused, s.cut) for s in samples} == {("ab", 1, True)}
+    line = generation.summary(samples, generation.Speed())
+    assert line == "3 samples, copying refused 3 times, 3 ended early"
+
+
+def test_a_guard_that_never_steps_in_changes_nothing(make, guard):
+    model, request = make("lstm", "words.txt"), Request(length=20)
+    free = draw(model, request, num=3, seed=0)
+    guarded = draw(model, request, num=3, seed=0, guard=guard("words.txt", 50))
+    assert [sample.text for sample in guarded] == [sample.text for sample in free]
+    assert {(s.refused, s.cut) for s in guarded} == {(0, False)}
+    assert {(s.refused, s.cut) for s in free} == {(None, None)}
+    assert "copying" not in generation.summary(free, generation.Speed())
+
+
+def test_the_guard_of_a_run(run, monkeypatch):
+    reports = []
+    tokens = training_data(run).splits["train"].tokens
+    whole = load_guard(run, 3, reports.append)
+    np.testing.assert_array_equal(whole.tokens, tokens)
+    assert whole.longest == 3 and not reports
+    monkeypatch.setattr(generation, "SEARCHED", 100)
+    np.testing.assert_array_equal(load_guard(run, 3, reports.append).tokens, tokens[:100])
+    assert len(reports) == 1 and "first 100 of" in reports[0]
+    with pytest.raises(UserError, match=r"--max_copy is -1; choose 1 or more"):
+        load_guard(run, -1)
+
+
+def test_training_data_that_changed_or_is_gone(run, folder, tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text((folder / "words.txt").read_text())
+    config = (run / "config.json").read_text().replace(str(folder / "words.txt"), str(path))
+    (tmp_path / "config.json").write_text(config)
+    assert training_data(tmp_path).splits["train"].tokens.size == 3600
+    path.write_text(path.read_text()[:-4] + "two ")
+    with pytest.raises(UserError, match=r"training data of .* has changed since .*sha256"):
+        training_data(tmp_path)
+    path.unlink()
+    with pytest.raises(UserError, match="no such file or folder"):
+        training_data(tmp_path)
+
+
+def test_beams_and_the_guard_exclude_each_other(make, guard):
+    request = Request(label="low", sampling=Sampling(beams=2))
+    with pytest.raises(UserError, match="beam search ignores max_copy"):
+        draw(make("markov"), request, num=1, seed=0, guard=guard("words.jsonl", 2))
 
 
 # --- a user's mistakes ---------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
+Z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))  # standard deviations from the middle to an end
 REPEATS = 50  # subsamples
 DRAWS = 1000  # of the bootstrap
 
@@ -76,9 +77,8 @@ def wilson(
     if n == 0:
         return undetermined("no items", n=0, n_ref=n_ref)
     share, size = hits / n, n if effective is None else effective
-    z = stats.norm.ppf(0.5 + CONFIDENCE / 2)
-    centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
-    half = z / (1 + z**2 / size) * math.sqrt(share * (1 - share) / size + z**2 / (4 * size**2))
+    centre = (share + Z**2 / (2 * size)) / (1 + Z**2 / size)
+    half = Z / (1 + Z**2 / size) * math.sqrt(share * (1 - share) / size + Z**2 / (4 * size**2))
     # Rounding must not put a share of 0 or 1 outside of its own interval.
     low, high = min(max(centre - half, 0), share), max(min(centre + half, 1), share)
     method = "Wilson" if effective is None else "Wilson, effective size"
@@ -119,16 +119,19 @@ def subsample(
     `statistic` takes an index array. The bootstrap repeats items, which neighbours and spectra
     take for copies; halves do not. Their spread around their own mean, scaled by sqrt(m / n) for
     the size of the sample and 1 / sqrt(1 - m / n) for drawing without replacement (together 1 for
-    halves), stands for that of the value (Politis, Romano and Wolf, 1999).
+    halves), stands for that of the value (Politis, Romano and Wolf, 1999). Without `repeats` there
+    is no interval.
     """
     half = n // 2
     if half < 2:
         return undetermined(f"{n} items are too few", n=n, n_ref=n_ref)
     value = float(statistic(np.arange(n)))
+    if repeats == 0:
+        return Estimate(value, value, value, "no interval", n, n_ref, note)
     rng = np.random.default_rng(seed)
     parts = [float(statistic(rng.permutation(n)[:half])) for _ in range(repeats)]
     scale = math.sqrt(half / n) / math.sqrt(1 - half / n)
-    spread = stats.norm.ppf(0.5 + CONFIDENCE / 2) * float(np.std(parts, ddof=1)) * scale
+    spread = Z * float(np.std(parts, ddof=1)) * scale
     return Estimate(value, value - spread, value + spread, "subsampling", n, n_ref, note)
 
 
@@ -142,3 +145,21 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
     low = value - math.hypot(a.value - a.low, b.high - b.value)
     high = value + math.hypot(a.high - a.value, b.value - b.low)
     return Estimate(value, low, high, "MOVER", n, n_ref)
+
+
+def quotient(a: Estimate, b: Estimate) -> Estimate:
+    """a / b of two independent positive estimates (MOVER: Donner and Zou, 2012, eq. 9)."""
+    n, n_ref = a.n, b.n
+    for part in (a, b):
+        if part.value is None:
+            return undetermined(part.note, n=n, n_ref=n_ref)
+    if not 0 < b.low <= b.high < 2 * b.value:
+        return undetermined("the denominator may be zero", n=n, n_ref=n_ref)
+
+    def bound(end: float, opposite: float, sign: int) -> float:
+        product, square = a.value * b.value, opposite * (2 * b.value - opposite)
+        inner = product**2 - end * (2 * a.value - end) * square
+        return max(product + sign * math.sqrt(max(inner, 0)), 0) / square
+
+    low, high = bound(a.low, b.high, -1), bound(a.high, b.low, 1)
+    return Estimate(a.value / b.value, low, high, "MOVER", n, n_ref, a.note or b.note)

@@ -277,6 +277,18 @@ def eval_batches(
         yield batching.pad(batch, size)
 
 
+def texts(dataset: Dataset, split: str, limit: int | None = None) -> list[str]:
+    """The lines of a split, or the documents of a stream, in its first `limit` tokens."""
+    tokens, offsets = dataset.splits[split].tokens, dataset.splits[split].offsets
+    if offsets is not None and limit is not None:
+        limit = offsets[np.searchsorted(offsets, limit, side="right") - 1]  # whole lines only
+    tokens = np.asarray(tokens[:limit])
+    parts = np.split(tokens, np.flatnonzero(tokens == END))
+    if offsets is not None:  # each line is END c1 .. cn END
+        parts = parts[1::2]
+    return [dataset.codec.tokenizer.decode(part) for part in parts]
+
+
 def describe(dataset: Dataset) -> str:
     """The fingerprint for a person to read, a line for each split."""
     about = dataset.fingerprint

@@ -62,16 +62,21 @@ def make_step(cfg: Config, spec: Spec, tx=None):
 
     def step(state: TrainState, batch: Batch, rng: jax.Array) -> tuple[TrainState, dict]:
         metrics = eval_metrics(state.params, cfg, batch, rng)
-        rows = _ngrams(batch, cfg.order)[np.asarray(batch["mask"]) > 0]
-        old_rows, old_counts = state.opt_state
-        counts = ngram.merge(
-            np.concatenate([old_rows, rows]),
-            np.concatenate([old_counts, np.ones(len(rows), np.int32)]),
-        )
-        state = state.replace(params=_smooth(*counts, cfg, spec), opt_state=counts)
-        return state, {"loss": metrics["loss"].sum() / metrics["weight"].sum()}
+        loss = metrics["loss"].sum() / metrics["weight"].sum()
+        return count(state, batch, cfg, spec), {"loss": loss}
 
     return step
+
+
+def count(state: TrainState, batch: Batch, cfg: Config, spec: Spec) -> TrainState:
+    """The state with a batch counted: a step without its loss."""
+    rows = _ngrams(batch, cfg.order)[np.asarray(batch["mask"]) > 0]
+    old_rows, old_counts = state.opt_state
+    counts = ngram.merge(
+        np.concatenate([old_rows, rows]),
+        np.concatenate([old_counts, np.ones(len(rows), np.int32)]),
+    )
+    return state.replace(params=_smooth(*counts, cfg, spec), opt_state=counts)
 
 
 def eval_metrics(params: Params, cfg: Config, batch: Batch, rng: jax.Array) -> dict:

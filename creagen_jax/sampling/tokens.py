@@ -8,6 +8,10 @@ every leaf of the carry has the sample as its first axis. Everything here may be
 
 Sample b draws its token at position t (prompt included) with fold_in(key(seed_b), t): it depends
 on its own seed and prompt only, not on the batch around it.
+
+With a guard (see `copying.py`), a token is drawn twice with that key, of all tokens and of those
+that the guard allows; where the two differ the guard has stepped in. If it allows none, the sample
+ends.
 """
 
 from __future__ import annotations
@@ -18,12 +22,15 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Int8, Key
 
-from creagen_jax.sampling.filters import Sampling, process
+from creagen_jax.sampling import copying
+from creagen_jax.sampling.filters import Sampling, forbid, process
 
 Carry = Any
 NextLogits = Callable[[Carry, Array], tuple[Array, Carry]]
+
+CHANGED, CUT = 1, 2  # what the guard did to a token: another one, or END, because none was left
 
 
 @flax.struct.dataclass
@@ -37,6 +44,7 @@ class DecodeState:
     key: Key[Array, " B"]
     counts: Int[Array, "B V"] | None  # how often each token was seen, if a filter asks
     history: Int[Array, "B L"] | None  # L = P + length: the tokens so far, if a filter asks
+    guarded: Int8[Array, "B L"] | None  # CHANGED or CUT where the guard stepped in, if there is one
 
 
 def keys_from_seeds(seeds_B: Int[Array, " B"]) -> Key[Array, " B"]:
@@ -55,6 +63,7 @@ def decode(
     settings: Sampling,
     end: int = 0,
     forbidden: Sequence[int] = (),
+    guard: copying.Guard | None = None,
 ) -> tuple[Int[Array, "B T"], Int[Array, " B"], Bool[Array, " B"]]:
     """Draws up to `length` tokens after each prompt.
 
@@ -63,10 +72,10 @@ def decode(
     """
     state = start(
         next_logits, carry, prompt_BP, prompt_len_B, seeds_B,
-        length=length, settings=settings, end=end,
+        length=length, settings=settings, end=end, guard=guard,
     )  # fmt: skip
     state, tokens_BT = advance(
-        next_logits, state, length, settings=settings, end=end, forbidden=forbidden
+        next_logits, state, length, settings=settings, end=end, forbidden=forbidden, guard=guard
     )
     return tokens_BT, (tokens_BT != end).sum(-1), state.done
 
@@ -81,6 +90,7 @@ def start(
     length: int,
     settings: Sampling,
     end: int = 0,
+    guard: copying.Guard | None = None,
 ) -> DecodeState:
     """Feeds the prompts to the model; the state is ready to draw up to `length` tokens.
 
@@ -89,18 +99,21 @@ def start(
     seeds_B       [B] integers: one seed for each sample
     length        how many tokens will be drawn at most: the size of the history, if one is kept
     end           the id of END, which the penalties do not count
+    guard         the one that `advance` will get
     """
     B, P = prompt_BP.shape
     carry, token_B = prefill(next_logits, carry, prompt_BP, prompt_len_B)
     position_B = jnp.full(B, P, jnp.int32) if prompt_len_B is None else prompt_len_B
-    counts_BV = history_BL = None
+    counts_BV = history_BL = guarded_BL = None
     if settings.needs_counts:
         V = jax.eval_shape(next_logits, carry, token_B)[0].shape[-1]
         seen_BP = (jnp.arange(P) < position_B[:, None]) & (prompt_BP != end)
         counts_BV = jnp.zeros((B, V), jnp.int32)
         counts_BV = counts_BV.at[jnp.arange(B)[:, None], prompt_BP].add(seen_BP)
-    if settings.needs_history:
+    if settings.needs_history or guard:
         history_BL = jnp.pad(prompt_BP, ((0, 0), (0, length)))
+    if guard:
+        guarded_BL = jnp.zeros((B, P + length), jnp.int8)
     return DecodeState(
         carry=carry,
         token=token_B,
@@ -109,6 +122,7 @@ def start(
         key=keys_from_seeds(seeds_B),
         counts=counts_BV,
         history=history_BL,
+        guarded=guarded_BL,
     )
 
 
@@ -146,15 +160,16 @@ def advance(
     settings: Sampling,
     end: int = 0,
     forbidden: Sequence[int] = (),
+    guard: copying.Guard | None = None,
 ) -> tuple[DecodeState, Int[Array, "B T"]]:
     """Draws the next `steps` tokens, never one of `forbidden`. Returns state, tokens [B, steps].
 
-    A sample that drew END goes on as END.
+    A sample that drew END goes on as END. One that has no token left ends, even if END is forbidden
+    or refused by the guard.
     """
     rows_B = jnp.arange(len(state.token))
 
-    def step(state, _):
-        logits_BV, carry = next_logits(state.carry, state.token)
+    def choose(state, logits_BV):
         logits_BV = process(
             logits_BV,
             settings,
@@ -164,8 +179,27 @@ def advance(
             length_B=state.position,
         )
         token_B = _draw(state.key, state.position, logits_BV, settings)
-        token_B = jnp.where(state.done, end, token_B)
-        counts_BV, history_BL = state.counts, state.history
+        return jnp.where(state.done, end, token_B)
+
+    def choose_guarded(state, logits_BV):
+        refused_BV = copying.refused(guard, state.history, state.position, logits_BV.shape[1])
+        allowed_BV = forbid(logits_BV, forbidden) if forbidden else logits_BV
+        allowed_BV = jnp.where(refused_BV, -jnp.inf, allowed_BV)
+        stuck_B = jnp.isneginf(allowed_BV).all(-1)
+        # The filters want at least one token; what they make of a stuck row is not used.
+        token_B = choose(state, jnp.where(stuck_B[:, None], logits_BV, allowed_BV))
+        token_B = jnp.where(stuck_B, end, token_B)
+        changed_B = token_B != choose(state, logits_BV)
+        action_B = jnp.where(changed_B, jnp.where(stuck_B, CUT, CHANGED), 0).astype(jnp.int8)
+        return token_B, state.guarded.at[rows_B, state.position].set(action_B)
+
+    def step(state, _):
+        logits_BV, carry = next_logits(state.carry, state.token)
+        counts_BV, history_BL, guarded_BL = state.counts, state.history, state.guarded
+        if guard:
+            token_B, guarded_BL = choose_guarded(state, logits_BV)
+        else:
+            token_B = choose(state, logits_BV)
         if counts_BV is not None:
             counts_BV = counts_BV.at[rows_B, token_B].add(token_B != end)
         if history_BL is not None:
@@ -177,6 +211,7 @@ def advance(
             done=token_B == end,
             counts=counts_BV,
             history=history_BL,
+            guarded=guarded_BL,
         )
         return state, token_B
 

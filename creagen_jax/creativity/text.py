@@ -1,0 +1,501 @@
+"""Texts, measured against a training set and a held-out set.
+
+`yardstick` is made once of the real texts; `measure` holds any texts against it: the generated
+ones, and the anchors. A text is compared as a sequence of units: words without case and punctuation
+where texts are long enough, else characters without case. So a copy with another comma is a copy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from sklearn.preprocessing import normalize
+from sklearn.random_projection import SparseRandomProjection
+
+from creagen_jax.creativity import fidelity, memorisation, ngrams, originality, suffix
+from creagen_jax.creativity.bleu import self_bleu
+from creagen_jax.creativity.distances import nearest
+from creagen_jax.creativity.diversity import mode_histogram, vendi_ratio
+from creagen_jax.creativity.estimate import Estimate, exact, quotient, ratio, undetermined, wilson
+from creagen_jax.creativity.frechet import frechet_relative, kid
+from creagen_jax.creativity.mauve import mauve
+from creagen_jax.creativity.profile import Measures, distinct
+
+WORDS = 12  # a text of this many words in the middle of the held-out texts is compared by words
+TOLERANCE = 0.02  # share of held-out texts that each test of validity and originality fails
+SPANS = (5, 12)  # units: the lengths of copied spans that the creativity index averages over
+CHARACTERS = 6  # order of the n-gram model that scores characters
+PHRASES = 3  # order of the one that scores words
+REPEATED = 4  # n-grams of units whose repetition within a text counts
+VARIETY = 3  # n-grams of units whose variety counts for diversity
+GRAMS = (1, 4)  # n-grams of characters that features are made of
+HASHED = 1 << 18  # of them told apart
+WIDTH = 256  # of the features
+EDGE = 0  # the unit before and after a whole text: with it, a copy of all of it is longer
+WORD = re.compile(r"\w+")
+REPEATS = 20  # halves for an interval
+LEAK = 0.01  # share of held-out texts that may also be training texts
+FAR = 1.5  # a held-out-neighbour rate of held-out texts beyond this, or its inverse, is no chance
+
+
+NOTHING = undetermined("no held-out texts", n=0)
+
+
+class Texts(NamedTuple):
+    """Texts as the units that they are compared by: N arrays each, with an entry for each unit."""
+
+    ids: list[np.ndarray]
+    start: list[np.ndarray]  # where each unit begins in its text
+    stop: list[np.ndarray]
+
+
+class Tests(NamedTuple):
+    """What validity and originality are decided by, for each text [N]; less is better."""
+
+    spelling: np.ndarray  # nats per character
+    phrases: np.ndarray  # nats per word; 0 where units are characters
+    unknown: np.ndarray  # share of words that the training texts do not have; likewise
+    repetition: np.ndarray  # share of n-grams of units that occurred earlier in the text
+    span: np.ndarray  # units of the longest copied span
+    copied: np.ndarray  # 1 - the creativity index of this text alone
+    whole: np.ndarray  # bool: a copy from beginning to end
+
+
+VALID = {
+    "spelling": "unlikely spelling",
+    "phrases": "unlikely phrases",
+    "unknown": "unknown words",
+    "repetition": "repeats itself",
+}
+ORIGINAL = ("span", "copied")
+
+
+class Alphabet(NamedTuple):
+    """From characters and words to ids 1, 2, ..."""
+
+    characters: dict[str, int]
+    words: dict[str, int]  # those seen twice in the training texts, then once, then held-out ones
+    common: int  # how many of the words are of the first kind
+    known: int  # and of the first or the second
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Yardstick:
+    """All that texts are held against. Without held-out texts there are no limits, and whatever
+    rests on them is undetermined."""
+
+    line: bool  # a text is a whole, with a beginning and an end; else a piece of a longer one
+    words: bool  # units are words
+    alphabet: Alphabet
+    documents: list[str]  # the training texts, uncut
+    units: Texts  # theirs
+    index: suffix.Index  # of them
+    spelling: ngrams.Scorer
+    phrases: ngrams.Scorer | None  # None where units are characters
+    features: Callable[[Sequence[str]], np.ndarray]
+    trained: list[str]  # the training texts, each once
+    reference: list[str]  # held-out texts that set the limits
+    heldout: list[str]  # other held-out texts, that are measured as generated ones are
+    pool: suffix.Index  # of `trained` and `reference`, a document each
+    trained_PD: np.ndarray  # features
+    reference_MD: np.ndarray
+    heldout_ND: np.ndarray
+    limits: Tests | None = None  # only a few reference texts have more
+    alike: float = 0.0  # distance of features below which only few reference texts have another
+    usual: int = SPANS[0]  # units of a copied span that is nothing special
+    usual_copied: np.ndarray | None = None  # how much of each reference text is copied, sorted
+    heldout_units: Texts | None = None
+    heldout_index: Estimate = NOTHING  # their creativity index
+    heldout_coverage: Estimate = NOTHING
+    doubt: str = "no held-out texts"  # why they and training texts are not exchangeable
+
+
+def unit_of(texts: Sequence[str]) -> str:
+    """What texts are compared by: "word" if they are long enough, else "character"."""
+    counts = [len(WORD.findall(text)) for text in texts]
+    return "word" if counts and np.median(counts) >= WORDS else "character"
+
+
+def yardstick(
+    *,
+    documents: Sequence[str],
+    train: Sequence[str],
+    reference: Sequence[str],
+    heldout: Sequence[str],
+    line: bool,
+    unit: str,
+    seed: int = 0,
+) -> Yardstick:
+    """What texts are held against.
+
+    documents: the whole training texts, in which copies are looked for; train: the same texts, cut
+    as the held-out ones are; reference, heldout: two halves of the held-out texts.
+    """
+    alphabet, words = _alphabet(documents, reference), unit == "word"
+    # Labels of the pool are exchangeable only if each text is in it once.
+    trained = list(dict.fromkeys(train))
+    features, known_PD = _featuriser([*trained, *reference], seed)
+    spelling = ngrams.fit(
+        _characters(documents, alphabet),
+        vocabulary=len(alphabet.characters) + 1,
+        order=CHARACTERS,
+        whole=line,
+    )
+    phrases = None
+    if words:
+        common = _common(texts_of(documents, alphabet, line=False, words=True), alphabet)
+        phrases = ngrams.fit(common, vocabulary=alphabet.common + 1, order=PHRASES, whole=line)
+
+    units = texts_of(documents, alphabet, line=line, words=words)
+    pool = texts_of([*trained, *reference], alphabet, line=line, words=words)
+    y = Yardstick(
+        line=line,
+        words=words,
+        alphabet=alphabet,
+        documents=list(documents),
+        units=units,
+        index=suffix.build(units.ids),
+        spelling=spelling,
+        phrases=phrases,
+        features=features,
+        trained=trained,
+        reference=list(reference),
+        heldout=list(heldout),
+        pool=suffix.build(pool.ids),
+        trained_PD=known_PD[: len(trained)],
+        reference_MD=known_PD[len(trained) :],
+        heldout_ND=features(heldout),
+    )
+    return _calibrated(y, seed) if reference and heldout else y
+
+
+def _calibrated(y: Yardstick, seed: int) -> Yardstick:
+    """With what held-out texts tell: limits, and whether they may be compared at all."""
+    seen = tests(y, y.reference)
+    limits = Tests(*(np.quantile(each, 1 - TOLERANCE, method="higher") for each in seen))
+    beside_MD = y.reference_MD[: len(y.heldout)]
+    alike = 0.0
+    if len(beside_MD) > 1:
+        alike = np.quantile(nearest(beside_MD, beside_MD, exclude_self=True)[0], TOLERANCE)
+    units = units_of(y, y.heldout)
+    y = dataclasses.replace(
+        y,
+        limits=limits,
+        alike=float(alike),
+        usual=max(SPANS[0], int(np.median(seen.span))),
+        usual_copied=np.sort(seen.copied),
+        heldout_units=units,
+        heldout_index=_creativity_index(suffix.match(y.index, units.ids), seed),
+        doubt="",
+    )
+    y = dataclasses.replace(y, doubt=_doubt(y, seed))
+    return dataclasses.replace(y, heldout_coverage=_covered(y, y.heldout_ND, REPEATS, seed))
+
+
+def _doubt(y: Yardstick, seed: int) -> str:
+    """Why held-out texts are no random part of all texts; "" if they may be one."""
+    trained = {text.casefold() for text in y.trained}
+    leaked = np.mean([text.casefold() in trained for text in [*y.reference, *y.heldout]])
+    if leaked > LEAK:
+        return f"{leaked:.1%} of the held-out texts are also training texts"
+    rate = neighbour_rate(y, y.heldout_units, seed=seed).estimate
+    if rate.value is not None and (
+        (rate.low > 1 and rate.value > FAR) or (rate.high < 1 and rate.value < 1 / FAR)
+    ):
+        kin = "each other" if rate.value > 1 else "the training texts"
+        return (
+            f"held-out texts are nearest to {kin} {max(rate.value, 1 / rate.value):.1f} times as "
+            "often as a random part of all texts would be"
+        )
+    return ""
+
+
+# --- units ---------------------------------------------------------------------------------------
+
+
+def units_of(y: Yardstick, texts: Sequence[str]) -> Texts:
+    """Texts as this yardstick compares them."""
+    return texts_of(texts, y.alphabet, line=y.line, words=y.words)
+
+
+def texts_of(texts: Sequence[str], alphabet: Alphabet, *, line: bool, words: bool) -> Texts:
+    """The units of texts. What the alphabet does not have gets an id that no real text has."""
+    out = Texts([], [], [])
+    split = partial(_word_units, alphabet) if words else _character_units
+    for text in texts:
+        ids, start, stop = split(text)
+        if line:
+            ids = np.concatenate([[EDGE], ids, [EDGE]])
+            start = np.concatenate([[0], start, [len(text)]])
+            stop = np.concatenate([[0], stop, [len(text)]])
+        for part, values in zip(out, (ids, start, stop), strict=True):
+            part.append(values)
+    return out
+
+
+def _word_units(alphabet: Alphabet, text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    found = list(WORD.finditer(text))
+    beyond = len(alphabet.words) + 1
+    ids = [alphabet.words.get(match[0].casefold(), beyond) for match in found]
+    bounds = np.array([match.span() for match in found], np.int64).reshape(-1, 2)
+    return np.array(ids, np.int64), bounds[:, 0], bounds[:, 1]
+
+
+def _character_units(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    folded = text.casefold()
+    if len(folded) != len(text):  # some characters fold to several
+        folded = "".join(f if len(f := c.casefold()) == 1 else c for c in text)
+    ids = np.frombuffer(folded.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64)
+    place = np.arange(len(text))
+    return ids, place, place + 1
+
+
+def _alphabet(documents: Sequence[str], reference: Sequence[str]) -> Alphabet:
+    characters = sorted(set().union(*documents))
+    count = Counter(word.casefold() for text in documents for word in WORD.findall(text))
+    trained = sorted(count, key=lambda word: (count[word] == 1, word))
+    others = {word.casefold() for text in reference for word in WORD.findall(text)} - count.keys()
+    return Alphabet(
+        {character: i for i, character in enumerate(characters, 1)},
+        {word: i for i, word in enumerate([*trained, *sorted(others)], 1)},
+        sum(seen > 1 for seen in count.values()),
+        len(count),
+    )
+
+
+def _characters(texts: Sequence[str], alphabet: Alphabet) -> list[list[int]]:
+    return [[alphabet.characters.get(character, 0) for character in text] for text in texts]
+
+
+def _common(units: Texts, alphabet: Alphabet) -> list[np.ndarray]:
+    """Words as ids of which 0 stands for any rare one."""
+    return [np.where(ids <= alphabet.common, ids, 0) for ids in units.ids]
+
+
+def _featuriser(
+    known: Sequence[str], seed: int
+) -> tuple[Callable[[Sequence[str]], np.ndarray], np.ndarray]:
+    """Texts to rows of length 1, and the rows of the known texts: TF-IDF of hashed n-grams of
+    characters, projected at random.
+
+    Only the weights and the mean are fitted. Directions that were fitted would suit the texts that
+    they were fitted on better than all others.
+    """
+    hashing = HashingVectorizer(
+        analyzer="char", ngram_range=GRAMS, n_features=HASHED, norm=None, alternate_sign=False
+    )
+    weighting = TfidfTransformer(sublinear_tf=True)
+    projection = SparseRandomProjection(WIDTH, dense_output=True, random_state=seed)
+
+    def hashed(texts: Sequence[str]):
+        return hashing.transform([f"\x02{text}\x03" for text in texts])
+
+    weighted = weighting.fit_transform(hashed(known))
+    known_PD = projection.fit_transform(weighted)
+    mean_D = known_PD.mean(0)
+
+    def features(texts: Sequence[str]) -> np.ndarray:
+        if not len(texts):
+            return np.zeros((0, WIDTH))
+        return normalize(projection.transform(weighting.transform(hashed(texts))) - mean_D)
+
+    return features, normalize(known_PD - mean_D)
+
+
+# --- tests of single texts -----------------------------------------------------------------------
+
+
+def tests(y: Yardstick, texts: Sequence[str]) -> Tests:
+    """What validity and originality are decided by."""
+    units = units_of(y, texts)
+    return _tests(y, texts, units, suffix.match(y.index, units.ids))
+
+
+def _tests(
+    y: Yardstick, texts: Sequence[str], units: Texts, matches: Sequence[suffix.Match]
+) -> Tests:
+    phrases, unknown = np.zeros(len(texts)), np.zeros(len(texts))
+    if y.phrases is not None:
+        bare = texts_of(texts, y.alphabet, line=False, words=True)
+        phrases = _per_token(*ngrams.score(y.phrases, _common(bare, y.alphabet)))
+        strange = [(ids > y.alphabet.known).sum() for ids in bare.ids]
+        unknown = np.array(strange) / np.maximum([len(ids) for ids in bare.ids], 1)
+    covers, whole = originality.covers(matches), originality.copied_whole(matches)
+    shares = originality.unique_shares(covers, low=SPANS[0], high=SPANS[1], whole=whole)
+    return Tests(
+        spelling=_per_token(*ngrams.score(y.spelling, _characters(texts, y.alphabet))),
+        phrases=phrases,
+        unknown=unknown,
+        repetition=ngrams.repetition(units.ids, REPEATED),
+        span=originality.longest_span(covers),
+        copied=1 - shares,
+        whole=whole,
+    )
+
+
+def _per_token(nats_N: np.ndarray, tokens_N: np.ndarray) -> np.ndarray:
+    """Nats per token; infinite for a text without tokens."""
+    return np.where(tokens_N > 0, nats_N / np.maximum(tokens_N, 1), np.inf)
+
+
+def faults(y: Yardstick, texts: Sequence[str], seen: Tests) -> list[list[str]]:
+    """Why each text is not valid, in words; [] for a valid one."""
+    fails = {
+        reason: getattr(seen, name) > getattr(y.limits, name) for name, reason in VALID.items()
+    }
+    fails["empty"] = np.array([not text.strip() for text in texts], bool)
+    return [[reason for reason in fails if fails[reason][i]] for i in range(len(texts))]
+
+
+def copied(y: Yardstick, seen: Tests) -> np.ndarray:
+    """[N] bool: copied whole, or more than all but a few held-out texts are."""
+    more = [getattr(seen, name) > getattr(y.limits, name) for name in ORIGINAL]
+    return seen.whole | np.any(more, axis=0)
+
+
+# --- a set of texts ------------------------------------------------------------------------------
+
+
+def measure(
+    y: Yardstick,
+    texts: Sequence[str],
+    *,
+    intervals: bool = True,
+    full: bool = False,
+    seed: int = 0,
+) -> Measures:
+    """What the axes and the Creative Yield of texts rest on; with `full`, all other metrics too.
+
+    Without `intervals` those that take long are left out.
+    """
+    units, features_ND = units_of(y, texts), y.features(texts)
+    matches = suffix.match(y.index, units.ids)
+    index, rate = _creativity_index(matches, seed), neighbour_rate(y, units, seed=seed)
+    novelty = {
+        "creativity_ratio": quotient(index, y.heldout_index),
+        "heldout_neighbour_rate_match": rate.estimate,
+    }
+    diversity = _diversity(y, units, features_ND, REPEATS if intervals else 0, seed)
+    valid_N = original_N = distinct_N = np.zeros(0, bool)
+    if y.limits is not None:
+        seen = _tests(y, texts, units, matches)
+        valid_N = np.array([not found for found in faults(y, texts, seen)], bool)
+        original_N = ~copied(y, seen)
+        first = slice(min(len(texts), len(y.heldout)))
+        distinct_N = distinct(features_ND[first], (valid_N & original_N)[first], y.alike)
+    metrics = {**novelty, **diversity, "creativity_index": index}
+    if full:
+        p = rate.p if rate.estimate.value is not None else None
+        metrics |= _spans(matches, p, seed) | _ngrams(y, texts, units, seed)
+        metrics |= _by_features(y, features_ND, seed)
+    return Measures(valid_N, original_N, distinct_N, novelty, diversity, metrics)
+
+
+def neighbour_rate(y: Yardstick, units: Texts, *, seed: int = 0) -> memorisation.HNR:
+    """The held-out-neighbour rate by longest matches; undetermined where `y.doubt` says why."""
+    weight_P = originality.match_weights(y.pool, suffix.match(y.pool, units.ids))
+    in_heldout_P = np.arange(len(weight_P)) >= len(y.trained)
+    found = memorisation.heldout_neighbour_rate(weight_P, in_heldout_P, seed=seed)
+    return dataclasses.replace(found, estimate=_unless(y.doubt, found.estimate))
+
+
+def _creativity_index(matches: Sequence[suffix.Match], seed: int) -> Estimate:
+    covers, whole = originality.covers(matches), originality.copied_whole(matches)
+    low, high = SPANS
+    return originality.creativity_index(covers, low=low, high=high, whole=whole, seed=seed)
+
+
+def _diversity(
+    y: Yardstick, units: Texts, features_ND: np.ndarray, repeats: int, seed: int
+) -> dict[str, Estimate]:
+    """Variety relative to that of as many held-out texts."""
+    if y.limits is None:
+        return {"vendi_ratio": dataclasses.replace(NOTHING, n=len(features_ND))}
+    same = ngrams.equal_budget(units.ids, y.heldout_units.ids)
+    how = {"repeats": repeats, "seed": seed}
+    variety = [ngrams.distinct(part, VARIETY, seed=seed) for part in same]
+    return {
+        "vendi_ratio": vendi_ratio(real=y.heldout_ND, generated=features_ND, **how),
+        f"distinct_{VARIETY}_ratio": quotient(*variety),
+        "coverage_ratio": quotient(_covered(y, features_ND, repeats, seed), y.heldout_coverage),
+    }
+
+
+def _covered(y: Yardstick, features_ND: np.ndarray, repeats: int, seed: int) -> Estimate:
+    """Coverage of the reference texts."""
+    sets = _sets(y, features_ND)
+    how = {"shares": ["coverage"], "repeats": repeats, "seed": seed}
+    return _unless(y.doubt, fidelity.prdc_estimates(**sets, **how)["coverage"])
+
+
+def _sets(y: Yardstick, features_ND: np.ndarray) -> dict[str, np.ndarray]:
+    """As many reference and other texts as there are of all kinds."""
+    size = min(len(features_ND), len(y.heldout), len(y.reference))
+    return {"real": y.reference_MD[:size], "generated": features_ND[:size]}
+
+
+def _unless(doubt: str, estimate: Estimate) -> Estimate:
+    return undetermined(doubt, n=estimate.n, n_ref=estimate.n_ref) if doubt else estimate
+
+
+# --- all other metrics ---------------------------------------------------------------------------
+
+
+def _spans(matches: Sequence[suffix.Match], p: float | None, seed: int) -> dict[str, Estimate]:
+    found = originality.span_summary(originality.covers(matches), seed=seed)
+    whole = originality.copied_whole(matches)
+    tested = {} if p is None else {"heldout_neighbour_p": exact(p, n=len(matches))}
+    return tested | {
+        "longest_span_median": found.median,
+        "longest_span_max": found.maximum,
+        "exact_copies": wilson(whole.sum(), len(whole)),
+    }
+
+
+def _ngrams(y: Yardstick, texts: Sequence[str], units: Texts, seed: int) -> dict[str, Estimate]:
+    n = len(texts)
+    forward = ratio(*ngrams.score(y.spelling, _characters(texts, y.alphabet)), seed=seed)
+    found = {f"distinct_{k}": ngrams.distinct(units.ids, k, seed=seed) for k in (1, 2, 3)}
+    found |= {
+        "forward_cross_entropy": forward,
+        "self_bleu": self_bleu(units.ids, seed=seed),
+        "repetition": ratio(ngrams.repetition(units.ids, REPEATED), np.ones(n), seed=seed),
+    }
+    if y.limits is None:
+        return found
+    budget, _ = ngrams.equal_budget(
+        _characters(texts, y.alphabet), _characters(y.heldout, y.alphabet)
+    )
+    scorer = ngrams.fit(
+        budget, vocabulary=len(y.alphabet.characters) + 1, order=CHARACTERS, whole=y.line
+    )
+    nats_M, tokens_M = ngrams.score(scorer, _characters(y.reference, y.alphabet))
+    backward = ratio(nats_M, tokens_M, seed=seed)
+    return found | {"backward_cross_entropy": dataclasses.replace(backward, n=n, n_ref=len(nats_M))}
+
+
+def _by_features(y: Yardstick, features_ND: np.ndarray, seed: int) -> dict[str, Estimate]:
+    if y.limits is None:
+        return {}
+    sets = _sets(y, features_ND)
+    trained = {"train": y.trained_PD, "generated": features_ND}
+    heldout = {**trained, "heldout": y.reference_MD}
+    neighbours = memorisation.hnr_features(**heldout, seed=seed).estimate
+    return {
+        **fidelity.prdc_estimates(**sets, seed=seed),
+        "mauve": mauve(**sets, seed=seed),
+        "frechet_relative": frechet_relative(baseline=y.heldout_ND, **sets, seed=seed),
+        "kid": kid(**sets, seed=seed),
+        "mode_distance": mode_histogram(**sets, seed=seed).distance,
+        "heldout_neighbour_rate_features": _unless(y.doubt, neighbours),
+        "near_duplicates": _unless(y.doubt, memorisation.calibrated_duplicates(**heldout).estimate),
+        "authenticity": memorisation.authenticity(**trained),
+        "copying_ct": _unless(y.doubt, memorisation.copying_ct(**heldout, seed=seed)),
+    }

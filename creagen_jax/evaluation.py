@@ -1,0 +1,288 @@
+"""A run in, a creativity report out; or somebody's files, many settings, checkpoints, or runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from creagen_jax import checkpoint, config, data, generation, material, probing, rundir
+from creagen_jax.creativity import audit, record, report, series, words
+from creagen_jax.generation import Request
+from creagen_jax.judging import Bench, bench, judge
+from creagen_jax.types import UserError
+
+LINES, PIECES = 2000, 400  # samples drawn of lines, and of pieces of a stream
+FAST = 5  # times fewer of them with --fast
+
+Say = Callable[[str], None]
+Rows = list[tuple[str, record.Report]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What is evaluated, and how thoroughly."""
+
+    num: int = 0
+    """Samples to draw; 0: 2,000 lines, or 400 pieces of a stream."""
+    seed: int = 0
+    """Seed of the first sample, and of all that is random in the measuring."""
+    checkpoint: str = "best"
+    """best (by validation loss), last, or a step."""
+    fast: bool = False
+    """A fifth of the samples, and only what the profile needs."""
+    sweep: tuple[str, ...] = ()
+    """A sampling setting and its values, such as: temperature 0.5 0.7 1.0."""
+    checkpoints: bool = False
+    """Every checkpoint that the run has kept, to see where copying begins."""
+    samples: str = ""
+    """Instead of a run: generated items, a file or folder of text, one item a line."""
+    train: str = ""
+    """The training items that belong to --samples, likewise."""
+    heldout: str = ""
+    """Held-out items that belong to --samples, likewise."""
+    audit: str = ""
+    """Instead of a run: data to look through before training on it."""
+    out: str = ""
+    """Folder for the report; empty: that of the (first) run. An audit is only printed without."""
+
+
+def run(runs: Sequence[Path], request: Request, cfg: Config, *, say: Say = print) -> list[str]:
+    """Does what the configuration asks and writes it. Returns the lines to print.
+
+    Raises UserError for flags that do not go together, and as all its parts do.
+    """
+    _check(runs, cfg)
+    if cfg.audit:
+        return _audit(cfg)
+    out = Path(cfg.out) if cfg.out else runs[0]
+    if cfg.samples:
+        found = of_files(cfg)
+    elif len(runs) == 1 and not cfg.sweep and not cfg.checkpoints:
+        found = of_run(runs[0], request, cfg, say=say)
+    else:
+        return _series(runs, request, cfg, out, say)
+    paths = write(out, "report", report.render(found), record.to_json(found))
+    return [*words.summary(found), *_written(paths)]
+
+
+def _check(runs: Sequence[Path], cfg: Config) -> None:
+    modes = {
+        "RUN": bool(runs),
+        "--samples": bool(cfg.samples),
+        "--audit": bool(cfg.audit),
+    }
+    if sum(modes.values()) != 1:
+        given = " and ".join(name for name, on in modes.items() if on) or "nothing"
+        raise UserError(
+            f"{given} given; choose one: RUN [RUN ...], --samples FILE --train FILE "
+            "[--heldout FILE] --out DIR, or --audit DATA"
+        )
+    if cfg.samples and not (cfg.train and cfg.out):
+        raise UserError(
+            "--samples needs --train FILE and --out DIR, and better --heldout FILE, too"
+        )
+    if not cfg.samples and (cfg.train or cfg.heldout):
+        raise UserError("--train and --heldout go with --samples; a run knows its own data")
+    if (cfg.sweep or cfg.checkpoints) and (len(runs) != 1 or (cfg.sweep and cfg.checkpoints)):
+        raise UserError("--sweep and --checkpoints take one run, and not both at once")
+    if len(cfg.sweep) == 1:
+        raise UserError(f"--sweep {cfg.sweep[0]} needs values, such as 0.5 1.0")
+    if cfg.num < 0:
+        raise UserError(f"--num is {cfg.num}; choose 1 or more, or 0 for the default")
+
+
+# --- one report ----------------------------------------------------------------------------------
+
+
+def of_run(run: Path, request: Request, cfg: Config, *, say: Say = print) -> record.Report:
+    """Draws samples from a run and judges them."""
+    drawn = _draw(run, request, cfg, cfg.checkpoint, say)
+    on = bench(material.of_run(run, request), drawn.texts, seed=cfg.seed, fast=cfg.fast)
+    return drawn.judge(on, run.name, probe=not cfg.fast)
+
+
+def of_files(cfg: Config) -> record.Report:
+    """Judges items in files, whoever made them."""
+    generated = material.lines(cfg.samples)
+    on = bench(material.of_files(cfg.train, cfg.heldout), generated, seed=cfg.seed, fast=cfg.fast)
+    about = {"samples": cfg.samples, "train": cfg.train, "heldout": cfg.heldout}
+    title = Path(cfg.samples).name
+    return judge(on, generated, title=title, protocol=about, full=not cfg.fast)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Drawn:
+    """Samples of a run."""
+
+    run: Path
+    model: generation.Model
+    samples: list[generation.Sample]
+    prompt: str
+
+    @property
+    def texts(self) -> list[str]:
+        """What the model itself wrote: what it was given is not its own."""
+        return [sample.text[len(self.prompt) :] for sample in self.samples]
+
+    def judge(self, on: Bench, title: str, *, probe: bool) -> record.Report:
+        """Their report; with `probe` the model itself is questioned, too, and all is measured."""
+        found = {}
+        if probe and on.material.heldout:
+            dataset = generation.training_data(self.run)
+            held = next(name for name in dataset.splits if name != "train")
+            found = probing.probe(self.model, "text", dataset, held, seed=on.seed)
+        return judge(
+            on,
+            self.texts,
+            title=title,
+            labels=[sample.label or "" for sample in self.samples],
+            protocol={"run": str(self.run), "sampling": self.samples[0].settings},
+            probed=found,
+            full=probe,
+        )
+
+
+def _draw(run: Path, request: Request, cfg: Config, which: str, say: Say) -> _Drawn:
+    model = generation.load(run, which, report=say)
+    usual = LINES if model.codec.line else PIECES
+    num = cfg.num or (usual // FAST if cfg.fast else usual)
+    samples = generation.draw(model, request, num=num, seed=cfg.seed)
+    return _Drawn(run, model, samples, request.prompt)
+
+
+# --- many reports --------------------------------------------------------------------------------
+
+
+def _series(runs: Sequence[Path], request: Request, cfg: Config, out: Path, say: Say) -> list[str]:
+    if cfg.sweep:
+        name, page, rows = "sweep", *sweep(runs[0], request, cfg, say=say)
+    elif cfg.checkpoints:
+        name, page, rows = "checkpoints", *along_training(runs[0], request, cfg, say=say)
+    else:
+        name, page, rows = "comparison", *compare(runs, request, cfg, say=say)
+    listed = [{"label": label, "report": record.to_json(found)} for label, found in rows]
+    paths = write(out, name, page, {"schema": record.SCHEMA, "rows": listed})
+    return [*(f"{label:24s} {_brief(found)}" for label, found in rows), *_written(paths)]
+
+
+def _brief(found: record.Report) -> str:
+    parts = {**found.profile, "yield": found.creative_yield.value}
+    return "  ".join(f"{name} {words.brief(each)}" for name, each in parts.items())
+
+
+def sweep(run: Path, request: Request, cfg: Config, *, say: Say = print) -> tuple[str, Rows]:
+    """A report for each value of a sampling setting: the page, and the reports."""
+    setting, *values = cfg.sweep
+    requests = [_with(request, setting, value) for value in values]
+    rows, on = [], None
+    for value, asked in zip(values, requests, strict=True):
+        say(f"{setting} {value} ...")
+        drawn = _draw(run, asked, cfg, cfg.checkpoint, say)
+        on = on or bench(material.of_run(run, request), drawn.texts, seed=cfg.seed, fast=cfg.fast)
+        rows.append((f"{setting} {value}", drawn.judge(on, run.name, probe=False)))
+    yields = [(found.creative_yield.value.value or 0, label) for label, found in rows]
+    page = series.render(
+        f"{run.name} by {setting}",
+        rows,
+        sentences=[f"Creative Yield is highest at {max(yields)[1]}."],
+        x=[float(value) for value in values],
+        x_title=setting,
+    )
+    return page, rows
+
+
+def _with(request: Request, setting: str, value: str) -> Request:
+    """The request with a sampling setting changed. Raises UserError."""
+    names = sorted(field.name for field in dataclasses.fields(request.sampling))
+    if setting not in names:
+        raise UserError(f"no setting '{setting}'; {config.nearest(setting, names)}")
+    try:
+        number = type(getattr(request.sampling, setting))(float(value))
+    except ValueError:
+        raise UserError(f"--sweep {setting} takes numbers, not '{value}'") from None
+    sampling = dataclasses.replace(request.sampling, **{setting: number})
+    return dataclasses.replace(request, sampling=sampling)
+
+
+def along_training(
+    run: Path, request: Request, cfg: Config, *, say: Say = print
+) -> tuple[str, Rows]:
+    """A report for each checkpoint that a run has kept: the page, and the reports."""
+    steps = checkpoint.steps(rundir.checkpoints(run))
+    if not steps:
+        raise UserError(f"{run} has no checkpoint yet; train it, or wait for its first save")
+    rows, on = [], None
+    for step in steps:
+        say(f"step {step} ...")
+        drawn = _draw(run, request, cfg, str(step), say)
+        on = on or bench(material.of_run(run, request), drawn.texts, seed=cfg.seed, fast=cfg.fast)
+        rows.append((f"step {step}", drawn.judge(on, run.name, probe=False)))
+    onset = series.onset(steps, [found.profile["novelty"] for _, found in rows])
+    begins = "No checkpoint copies more than held-out data do."
+    if onset is not None:
+        begins = f"Copying begins at step {onset:.0f} or before it."
+    page = series.render(
+        f"{run.name} along training",
+        rows,
+        sentences=[begins, "train.keep_every decides how many checkpoints there are."],
+        x=steps,
+        x_title="step",
+        mark=None if onset is None else (onset, "copying begins"),
+    )
+    return page, rows
+
+
+def compare(
+    runs: Sequence[Path], request: Request, cfg: Config, *, say: Say = print
+) -> tuple[str, Rows]:
+    """A report for each run of the same data, against the same anchors: the page, and the reports.
+
+    Raises UserError if the runs were trained on different data.
+    """
+    prints = [rundir.read(run)["fingerprint"] for run in runs]
+    for run, other in zip(runs, prints, strict=True):
+        if (other["sha256"], *other["splits"]) != (prints[0]["sha256"], *prints[0]["splits"]):
+            raise UserError(f"{run} and {runs[0]} were trained on different data")
+    rows, on = [], None
+    for run in runs:
+        say(f"{run} ...")
+        drawn = _draw(run, request, cfg, cfg.checkpoint, say)
+        on = on or bench(material.of_run(run, request), drawn.texts, seed=cfg.seed, fast=cfg.fast)
+        rows.append((str(run), drawn.judge(on, str(run), probe=not cfg.fast)))
+    return series.render("Runs compared", rows), rows
+
+
+# --- data, and files -----------------------------------------------------------------------------
+
+
+def _audit(cfg: Config) -> list[str]:
+    text = data.get("text")
+    dataset = text.load(text.Config(path=cfg.audit, labels=False))
+    texts = {name: text.texts(dataset, name) for name in dataset.splits}
+    found = audit.audit(train=texts.pop("train"), heldout=texts, seed=cfg.seed)
+    lines = audit.lines(found)
+    if cfg.out:
+        lines += _written(write(Path(cfg.out), "audit", None, dataclasses.asdict(found)))
+    return lines
+
+
+def write(folder: Path, name: str, page: str | None, fields: Any) -> list[Path]:
+    """Writes NAME.json, and NAME.html if there is a page, each complete or not at all."""
+    contents = {"json": json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False) + "\n"}
+    if page is not None:
+        contents["html"] = page
+    paths = []
+    with rundir.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix, content in contents.items():
+            part = folder / f".{name}.{suffix}.part"
+            part.write_text(content, encoding="utf-8")
+            paths.append(part.rename(folder / f"{name}.{suffix}"))
+    return paths
+
+
+def _written(paths: list[Path]) -> list[str]:
+    return [f"written: {', '.join(map(str, paths))}"]

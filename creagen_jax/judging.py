@@ -1,0 +1,169 @@
+"""Texts in, a creativity report out: real texts and anchors once, then any generated ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from creagen_jax import material
+from creagen_jax.creativity import profile, record, showcase, text
+from creagen_jax.creativity.estimate import Estimate
+from creagen_jax.creativity.profile import Measures
+from creagen_jax.material import Material
+
+ORDERS = range(1, 7)  # of the Markov chains that are anchors
+ANCHORED = 1000  # texts of an anchor at most,
+ANCHORED_FAST = 200  # and if time is short
+DETAILED = ("held-out", "training copies", "noise")  # anchors whose every metric is shown
+TITLES = {
+    "held-out": "Held-out data",
+    "training copies": "Copies of training data",
+    "noise": "Held-out data with their characters shuffled",
+    "one item": "One held-out item repeated",
+} | {f"Markov {order}": f"Markov chain of order {order}" for order in ORDERS}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bench:
+    """Real texts and anchors, measured once, for any number of generated sets."""
+
+    material: Material
+    yardstick: text.Yardstick
+    anchors: dict[str, Measures]
+    curves: dict[str, list[float | None]]  # how new the n-grams of each anchor are
+    seed: int
+
+
+def bench(found: Material, generated: Sequence[str], *, seed: int, fast: bool) -> Bench:
+    """All that texts like the generated ones are held against; with `fast`, less of it."""
+    train, heldout = found.documents, found.heldout
+    if not found.line:
+        size = max(int(np.median([len(each) for each in generated])), 1)
+        train, heldout = material.pieces(train, size), material.pieces(heldout, size)
+    reference, others = material.halves(heldout, seed)
+    yardstick = text.yardstick(
+        documents=found.documents,
+        train=train,
+        reference=reference,
+        heldout=others,
+        line=found.line,
+        unit=text.unit_of(others or train),
+        seed=seed,
+    )
+    rng = np.random.default_rng(seed)
+    some = min(len(generated), len(others) or len(train), ANCHORED_FAST if fast else ANCHORED)
+    copies = [train[i] for i in rng.permutation(len(train))[:some]]
+    real = others[:some] or copies
+    sets = {
+        "held-out": others[:some],
+        "training copies": copies,
+        "noise": ["".join(rng.permutation(list(each))) for each in real],
+        "one item": real[:1] * some,
+    }
+    sets |= {f"Markov {order}": found.chain(order, some, seed) for order in ORDERS}
+    if not others:
+        del sets["held-out"]
+    anchors = {
+        name: text.measure(
+            yardstick, texts, intervals=False, full=name in DETAILED and not fast, seed=seed
+        )
+        for name, texts in sets.items()
+    }
+    curves = {name: showcase.novelty_curve(yardstick, texts) for name, texts in sets.items()}
+    return Bench(found, yardstick, anchors, curves, seed)
+
+
+def judge(
+    on: Bench,
+    generated: Sequence[str],
+    *,
+    title: str,
+    labels: Sequence[str] = (),
+    protocol: dict[str, Any] | None = None,
+    probed: dict[str, dict[str, Estimate]] | None = None,
+    full: bool = True,
+) -> record.Report:
+    """The report of generated texts."""
+    y, anchors, probed = on.yardstick, on.anchors, probed or {}
+    measures = text.measure(y, generated, full=full, seed=on.seed)
+    heldout, noise = anchors.get("held-out"), anchors["noise"]
+    axes = profile.profile(measures, heldout=heldout, noise=noise)
+    privacy = showcase.private(generated, on.material.documents)
+    novelty = showcase.novelty_curve(y, generated)
+    return record.Report(
+        title=title,
+        kind="text",
+        unit="word" if y.words else "character",
+        profile=axes,
+        creative_yield=profile.creative_yield(measures, heldout=heldout),
+        composite=profile.composite(axes),
+        metrics=measures.metrics | probed.get("model", {}),
+        anchors={
+            name: record.Anchor(
+                title=TITLES[name],
+                profile=profile.profile(each, heldout=heldout, noise=noise),
+                creative_yield=profile.creative_yield(each, heldout=heldout).value.value,
+                metrics={
+                    metric: estimate.value
+                    for metric, estimate in {**each.metrics, **probed.get(name, {})}.items()
+                },
+            )
+            for name, each in anchors.items()
+        },
+        warnings=_warnings(on, measures, generated) + showcase.alarms(privacy),
+        protocol=_protocol(on, generated, protocol or {}),
+        curves={"novelty": showcase.curve({"generated": novelty, **on.curves})},
+        gallery=showcase.gallery(y, generated, labels, seed=on.seed),
+        privacy=privacy,
+    )
+
+
+def _warnings(on: Bench, measures: Measures, generated: Sequence[str]) -> list[str]:
+    """What a reader must know before anything else."""
+    y, found = on.yardstick, list(on.material.warnings)
+    if not on.material.heldout:
+        found.append(
+            "no held-out data: quality, novelty and diversity are undetermined, because nothing "
+            "tells what is normal"
+        )
+    elif not y.heldout:
+        found.append("the held-out data are too few to be split into halves: all is undetermined")
+    elif y.doubt:
+        found.append(
+            f"{y.doubt}: the held-out-neighbour rate and coverage are undetermined, and novelty "
+            "and diversity rest on the other measures"
+        )
+    sizes = {"generated": len(generated), "held-out": len(y.reference) + len(y.heldout)}
+    for kind, size in sizes.items():
+        if 0 < size < profile.FEW:
+            found.append(f"only {size} {kind} items: intervals are wide, and some do not hold")
+    if len(set(generated)) == 1 and len(generated) > 1:
+        found.append("all generated items are the same")
+    if empty := sum(not each.strip() for each in generated):
+        found.append(f"{empty} of {len(generated)} generated items are empty")
+    rate = measures.novelty["heldout_neighbour_rate_match"]
+    if y.limits is not None and not y.doubt and rate.value is None:
+        found.append(f"the held-out-neighbour rate is undetermined: {rate.note}")
+    return found
+
+
+def _protocol(on: Bench, generated: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
+    y = on.yardstick
+    return {
+        **given,
+        **on.material.protocol,
+        "items": {
+            "generated": len(generated),
+            "training": len(y.trained),
+            "held-out, reference half": len(y.reference),
+            "held-out, other half": len(y.heldout),
+        },
+        "characters generated": sum(map(len, generated)),
+        "seed": on.seed,
+        "creativity index": f"{text.SPANS[0]} to {text.SPANS[1]} units",
+        "versions": {name: version(name) for name in ("jax", "numpy", "scipy", "scikit-learn")},
+    }

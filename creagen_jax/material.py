@@ -1,0 +1,133 @@
+"""What is judged and what it is held against: the texts of a run, or of anybody's files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from creagen_jax import config, data, generation, rundir, scoring
+from creagen_jax.data import sources
+from creagen_jax.types import UserError
+
+SEARCHED = 5_000_000  # tokens of training data in which copies are looked for
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Material:
+    """Real texts, and the chains that are trained on them as anchors."""
+
+    title: str
+    line: bool  # texts are lines; else pieces of long texts
+    documents: list[str]  # the training texts
+    heldout: list[str]  # held-out lines or documents
+    chain: Callable[[int, int, int], list[str]]  # (order, num, seed) -> texts of a Markov chain
+    protocol: dict[str, Any]  # of the data
+    warnings: list[str]
+
+
+def of_run(run: Path, request: generation.Request) -> Material:
+    """The data of a run, of one label if the request names one.
+
+    Raises UserError if the run is none, holds no text, or its data has changed.
+    """
+    fields = rundir.read(run)
+    modality = config.modality(fields["experiment"])
+    if modality != "text":
+        raise UserError(f"{run} holds {modality}; evaluate.py judges text")
+    dataset = generation.training_data(run)
+    return _of_dataset(run.name, modality, dataset, request)
+
+
+def of_files(train: str, heldout: str) -> Material:
+    """Training and held-out texts from files or folders, one item a line; `heldout` may be "".
+
+    Raises UserError for what cannot be read or is empty.
+    """
+    text = data.get("text")
+    dataset = text.load(text.Config(path=train, unit="line", labels=False, validation=0.0))
+    found = _of_dataset(train, "text", dataset, generation.Request())
+    return dataclasses.replace(found, heldout=lines(heldout) if heldout else [])
+
+
+def lines(path: str) -> list[str]:
+    """The lines of a text file or folder, or each `text` of .jsonl and .csv. Raises UserError."""
+    found = [line.text for line in sources.files(path, "line").splits["train"]]
+    if not found:
+        raise UserError(f"{path} holds no text")
+    return found
+
+
+def _of_dataset(title: str, modality: str, dataset: Any, request: generation.Request) -> Material:
+    source, codec, splits = data.get(modality), dataset.codec, dataset.splits
+    warnings = []
+
+    def texts(split: str) -> list[str]:
+        found = source.texts(dataset, split, SEARCHED)
+        if request.label:
+            wanted = codec.label_id(request.label)
+            found = [text for text, label in zip(found, splits[split].labels) if label == wanted]  # noqa: B905
+        return found
+
+    size = len(splits["train"].tokens)
+    if size > SEARCHED:
+        warnings.append(
+            f"copies are looked for in the first {SEARCHED:,} of {size:,} training tokens, so "
+            "novelty is at most what is reported"
+        )
+    names = [name for name in splits if name != "train"]
+    fingerprint = dataset.fingerprint
+    protocol = {
+        "data": fingerprint["source"],
+        "sha256": fingerprint["sha256"],
+        "tokenizer": fingerprint["tokenizer"],
+        "held-out splits": ", ".join(names) or "none",
+    }
+    return Material(
+        title=title,
+        line=codec.line,
+        documents=texts("train"),
+        heldout=[text for name in names for text in texts(name)],
+        chain=_chain(modality, dataset, request),
+        protocol={**protocol, "label": request.label} if request.label else protocol,
+        warnings=warnings,
+    )
+
+
+def _chain(
+    modality: str, dataset: Any, request: generation.Request
+) -> Callable[[int, int, int], list[str]]:
+    def draw(order: int, num: int, seed: int) -> list[str]:
+        cfg, state = scoring.chain(data.get(modality), dataset, order)
+        model = generation.Model(
+            family="markov",
+            cfg=cfg,
+            params=state.params,
+            codec=dataset.codec,
+            length=dataset.length,
+            step=0,
+        )
+        asked = generation.Request(label=request.label, length=request.length)
+        return [sample.text for sample in generation.draw(model, asked, num=num, seed=seed)]
+
+    return draw
+
+
+def pieces(texts: list[str], size: int) -> list[str]:
+    """Long texts cut into pieces of `size` characters; what is left over at an end is dropped."""
+    return [
+        text[start : start + size]
+        for text in texts
+        for start in range(0, len(text) - size + 1, size)
+    ]
+
+
+def halves(texts: list[str], seed: int) -> tuple[list[str], list[str]]:
+    """Each text once, in random order: a half to compare with, and a half to be compared."""
+    once = list(dict.fromkeys(texts))
+    order = np.random.default_rng(seed).permutation(len(once))
+    cut = len(once) // 2
+    return [once[i] for i in order[:cut]], [once[i] for i in order[cut:]]

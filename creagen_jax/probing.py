@@ -1,0 +1,101 @@
+"""What only the model can tell, not its samples: its losses, and what it completes by heart."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from creagen_jax import data, models, scoring
+from creagen_jax.creativity import memorisation
+from creagen_jax.creativity.estimate import Estimate
+from creagen_jax.data.tokenizers import END
+from creagen_jax.generation import Model
+from creagen_jax.sampling import filters, tokens
+
+WINDOWS = 512  # of a split
+BATCH = 64
+SPAN = 50  # tokens to complete, at most
+
+Losses = tuple[np.ndarray, np.ndarray]  # nats [N], and the tokens [N] that they predict
+
+
+def probe(model: Model, modality: str, dataset: Any, split: str, *, seed: int = 0) -> dict:
+    """Metrics of a language model and the held-out metrics beside them, by two names:
+
+    {"model": loss_gap, membership_auc, extraction_rate, "held-out": extraction_rate}
+    """
+    source = data.get(modality)
+    batches = {
+        name: list(source.eval_batches(dataset, name, size=BATCH, limit=WINDOWS))
+        for name in ("train", split)
+    }
+    known, new = (_losses(model, batches[name]) for name in ("train", split))
+    return {
+        "model": {
+            "loss_gap": memorisation.loss_gap(train=known, heldout=new, seed=seed),
+            "membership_auc": memorisation.membership_auc(train=known, heldout=new),
+            "extraction_rate": _extraction(model, batches["train"]),
+        },
+        "held-out": {"extraction_rate": _extraction(model, batches[split])},
+    }
+
+
+def _losses(model: Model, batches: list[dict[str, np.ndarray]]) -> Losses:
+    evaluate = scoring.evaluator(models.get(model.family), model.cfg)
+    sums = [evaluate(model.params, _arrays(batch)) for batch in batches]
+    nats, weight = (
+        np.concatenate([np.asarray(each[name], np.float64) for each in sums])
+        for name in ("loss", "weight")
+    )
+    return nats[weight > 0], weight[weight > 0]
+
+
+def _arrays(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array for name, array in batch.items() if name not in ("chars", "bytes")}
+
+
+def _extraction(model: Model, batches: list[dict[str, np.ndarray]]) -> Estimate:
+    """How often the model, at temperature 0, completes a window word for word."""
+    family = models.get(model.family)
+
+    @partial(jax.jit, static_argnames="length")
+    def complete(params, prompt_BP, length_B, labels_B, length):
+        return tokens.decode(
+            partial(family.next_logits, params, model.cfg),
+            family.init_carry(params, model.cfg, len(prompt_BP), labels_B),
+            prompt_BP,
+            length_B,
+            jnp.arange(len(prompt_BP)),
+            length=length,
+            settings=filters.Sampling(temperature=0),
+            end=END,
+            forbidden=model.codec.forbidden,
+        )[0]
+
+    drawn, true = [], []
+    for batch in batches:
+        prompt_BP, length_B, rest_BS = _halves(batch)
+        labels_B = batch.get("condition")
+        drawn_BS = complete(model.params, prompt_BP, length_B, labels_B, rest_BS.shape[1])
+        real_B = batch["mask"].any(1)  # not padding
+        drawn.append(np.asarray(drawn_BS)[real_B])
+        true.append(rest_BS[real_B])
+    return memorisation.extraction_rate(
+        continuation_NT=np.concatenate(drawn), truth_NT=np.concatenate(true)
+    )
+
+
+def _halves(batch: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first half of each window as a prompt [B, P], its length [B], and what follows [B, S]."""
+    x_BT = batch["x"]
+    half = x_BT.shape[1] // 2 + 1
+    size_B = batch["mask"].astype(bool).sum(1) + 1
+    length_B = ((size_B + 1) // 2).astype(np.int32)
+    place_BS = length_B[:, None] + np.arange(min(half, SPAN))
+    inside_BS = np.minimum(place_BS, x_BT.shape[1] - 1)
+    rest_BS = np.where(place_BS < size_B[:, None], np.take_along_axis(x_BT, inside_BS, axis=1), END)
+    return x_BT[:, :half], length_B, rest_BS
