@@ -16,8 +16,6 @@ from creagen_jax.creativity.profile import Measures
 from creagen_jax.material import Material
 
 ORDERS = range(1, 7)  # of the Markov chains that are anchors
-ANCHORED = 1000  # texts of an anchor at most,
-ANCHORED_FAST = 200  # and if time is short
 DETAILED = ("held-out", "training copies", "noise")  # anchors whose every metric is shown
 TITLES = {
     "held-out": "Held-out data",
@@ -52,10 +50,11 @@ def bench(found: Material, generated: Sequence[str], *, seed: int, fast: bool) -
         heldout=others,
         line=found.line,
         unit=text.unit_of(others or train),
+        size=len(generated),
         seed=seed,
     )
     rng = np.random.default_rng(seed)
-    some = min(len(generated), len(others) or len(train), ANCHORED_FAST if fast else ANCHORED)
+    some = yardstick.size or len(generated)
     copies = [train[i] for i in rng.permutation(len(train))[:some]]
     real = others[:some] or copies
     sets = {
@@ -64,7 +63,8 @@ def bench(found: Material, generated: Sequence[str], *, seed: int, fast: bool) -
         "noise": ["".join(rng.permutation(list(each))) for each in real],
         "one item": real[:1] * some,
     }
-    sets |= {f"Markov {order}": found.chain(order, some, seed) for order in ORDERS}
+    chains = found.chains(ORDERS, some, seed)
+    sets |= {f"Markov {order}": texts for order, texts in chains.items()}
     if not others:
         del sets["held-out"]
     anchors = {

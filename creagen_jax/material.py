@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ class Material:
     line: bool  # texts are lines; else pieces of long texts
     documents: list[str]  # the training texts
     heldout: list[str]  # held-out lines or documents
-    chain: Callable[[int, int, int], list[str]]  # (order, num, seed) -> texts of a Markov chain
+    chains: Callable[[Sequence[int], int, int], dict[int, list[str]]]
+    # (orders, num, seed) -> texts of Markov chains of these orders
     protocol: dict[str, Any]  # of the data
     warnings: list[str]
 
@@ -91,27 +92,26 @@ def _of_dataset(title: str, modality: str, dataset: Any, request: generation.Req
         line=codec.line,
         documents=texts("train"),
         heldout=[text for name in names for text in texts(name)],
-        chain=_chain(modality, dataset, request),
+        chains=_chains(modality, dataset, request),
         protocol={**protocol, "label": request.label} if request.label else protocol,
         warnings=warnings,
     )
 
 
-def _chain(
+def _chains(
     modality: str, dataset: Any, request: generation.Request
-) -> Callable[[int, int, int], list[str]]:
-    def draw(order: int, num: int, seed: int) -> list[str]:
-        cfg, state = scoring.chain(data.get(modality), dataset, order)
-        model = generation.Model(
-            family="markov",
-            cfg=cfg,
-            params=state.params,
-            codec=dataset.codec,
-            length=dataset.length,
-            step=0,
-        )
+) -> Callable[[Sequence[int], int, int], dict[int, list[str]]]:
+    def draw(orders: Sequence[int], num: int, seed: int) -> dict[int, list[str]]:
+        cfg, params = scoring.chains(data.get(modality), dataset, orders)
+        like = generation.Model("markov", cfg, None, dataset.codec, dataset.length, step=0)
         asked = generation.Request(label=request.label, length=request.length)
-        return [sample.text for sample in generation.draw(model, asked, num=num, seed=seed)]
+        drawn = {
+            order: generation.draw(
+                dataclasses.replace(like, params=params[order]), asked, num=num, seed=seed
+            )
+            for order in orders
+        }
+        return {order: [sample.text for sample in samples] for order, samples in drawn.items()}
 
     return draw
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from creagen_jax import config, models
@@ -67,6 +68,25 @@ def chain(data: ModuleType, dataset: Any, order: int) -> tuple[Any, Any]:
         batch = data.train_batch(dataset, seed=0, step=number, size=size)
         state = markov.count(state, batch, cfg, spec)
     return cfg, state
+
+
+def chains(data: ModuleType, dataset: Any, orders: Sequence[int]) -> tuple[Any, dict[int, Params]]:
+    """Markov chains of several orders: one Config for all, and the parameters of each.
+
+    All have tables of one size, and read as much history as the longest one, of which a shorter one
+    knows nothing: so they share one compiled program.
+    """
+    cfg, found = None, {}
+    for order in sorted(orders):
+        cfg, state = chain(data, dataset, order)
+        found[order] = state.params
+    largest = jax.tree.map(len, found[max(orders)])
+    return cfg, {order: jax.tree.map(_pad, params, largest) for order, params in found.items()}
+
+
+def _pad(array: jax.Array, size: int) -> jax.Array:
+    """Of a table of n-grams, whose last entry stands for what was never seen."""
+    return jnp.pad(array, (0, size - len(array)), mode="edge")
 
 
 def reference(data: ModuleType, dataset: Any) -> dict[str, Any]:

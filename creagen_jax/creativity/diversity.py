@@ -61,7 +61,12 @@ def vendi(features_ND: np.ndarray, *, q: float = 1.0) -> float:
 
 
 def vendi_ratio(
-    *, real: np.ndarray, generated: np.ndarray, q: float = 1.0, seed: int = 0
+    *,
+    real: np.ndarray,
+    generated: np.ndarray,
+    q: float = 1.0,
+    repeats: int = REPEATS,
+    seed: int = 0,
 ) -> Estimate:
     """`vendi` of generated [N, D] over that of real items [M, D], as many of each.
 
@@ -75,7 +80,7 @@ def vendi_ratio(
     def statistic(index: np.ndarray) -> float:
         return vendi(generated_ND[index], q=q) / vendi(real_ND[index], q=q)
 
-    return subsample(statistic, n, seed=seed, repeats=REPEATS, n_ref=n)
+    return subsample(statistic, n, seed=seed, repeats=repeats, n_ref=n)
 
 
 def mode_histogram(

@@ -143,9 +143,9 @@ def _frechet(generated_ND: np.ndarray, real_MD: np.ndarray) -> float:
 
 
 def _factor(items_ND: np.ndarray) -> np.ndarray:
-    """F [min(N, D), D] with F^T F = S, the covariance; tr (S1 S2)^1/2 is the nuclear norm of F1 F2^T.
+    """F [min(N, D), D] with F^T F = S, the covariance: tr (S1 S2)^1/2 = the nuclear norm of F1 F2^T.
 
-    With fewer items than features F is the items themselves, and singular covariances do no harm.
+    With fewer items than features F is the items themselves, and a singular S does no harm.
     """
     centred_ND = (items_ND - items_ND.mean(axis=0)) / np.sqrt(len(items_ND) - 1)
     if len(items_ND) <= items_ND.shape[1]:

@@ -11,7 +11,7 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +37,7 @@ REPEATED = 4  # n-grams of units whose repetition within a text counts
 VARIETY = 3  # n-grams of units whose variety counts for diversity
 GRAMS = (1, 4)  # n-grams of characters that features are made of
 HASHED = 1 << 18  # of them told apart
+FITTED = 10_000  # texts that the weights of the features are fitted to
 WIDTH = 256  # of the features
 EDGE = 0  # the unit before and after a whole text: with it, a copy of all of it is longer
 WORD = re.compile(r"\w+")
@@ -104,9 +105,9 @@ class Yardstick:
     reference: list[str]  # held-out texts that set the limits
     heldout: list[str]  # other held-out texts, that are measured as generated ones are
     pool: suffix.Index  # of `trained` and `reference`, a document each
-    trained_PD: np.ndarray  # features
-    reference_MD: np.ndarray
+    reference_MD: np.ndarray  # features
     heldout_ND: np.ndarray
+    size: int  # texts in a comparison that depends on their number
     limits: Tests | None = None  # only a few reference texts have more
     alike: float = 0.0  # distance of features below which only few reference texts have another
     usual: int = SPANS[0]  # units of a copied span that is nothing special
@@ -115,6 +116,11 @@ class Yardstick:
     heldout_index: Estimate = NOTHING  # their creativity index
     heldout_coverage: Estimate = NOTHING
     doubt: str = "no held-out texts"  # why they and training texts are not exchangeable
+
+    @cached_property
+    def trained_PD(self) -> np.ndarray:
+        """Features of the training texts."""
+        return self.features(self.trained)
 
 
 def unit_of(texts: Sequence[str]) -> str:
@@ -131,17 +137,19 @@ def yardstick(
     heldout: Sequence[str],
     line: bool,
     unit: str,
+    size: int,
     seed: int = 0,
 ) -> Yardstick:
     """What texts are held against.
 
     documents: the whole training texts, in which copies are looked for; train: the same texts, cut
-    as the held-out ones are; reference, heldout: two halves of the held-out texts.
+    as the held-out ones are; reference, heldout: two halves of the held-out texts; size: how many
+    texts will be measured, at least.
     """
     alphabet, words = _alphabet(documents, reference), unit == "word"
     # Labels of the pool are exchangeable only if each text is in it once.
     trained = list(dict.fromkeys(train))
-    features, known_PD = _featuriser([*trained, *reference], seed)
+    features = _features(trained, reference, seed)
     spelling = ngrams.fit(
         _characters(documents, alphabet),
         vocabulary=len(alphabet.characters) + 1,
@@ -169,9 +177,9 @@ def yardstick(
         reference=list(reference),
         heldout=list(heldout),
         pool=suffix.build(pool.ids),
-        trained_PD=known_PD[: len(trained)],
-        reference_MD=known_PD[len(trained) :],
+        reference_MD=features(reference),
         heldout_ND=features(heldout),
+        size=min(size, len(reference), len(heldout)),
     )
     return _calibrated(y, seed) if reference and heldout else y
 
@@ -180,7 +188,7 @@ def _calibrated(y: Yardstick, seed: int) -> Yardstick:
     """With what held-out texts tell: limits, and whether they may be compared at all."""
     seen = tests(y, y.reference)
     limits = Tests(*(np.quantile(each, 1 - TOLERANCE, method="higher") for each in seen))
-    beside_MD = y.reference_MD[: len(y.heldout)]
+    beside_MD = y.reference_MD[: y.size]
     alike = 0.0
     if len(beside_MD) > 1:
         alike = np.quantile(nearest(beside_MD, beside_MD, exclude_self=True)[0], TOLERANCE)
@@ -279,11 +287,10 @@ def _common(units: Texts, alphabet: Alphabet) -> list[np.ndarray]:
     return [np.where(ids <= alphabet.common, ids, 0) for ids in units.ids]
 
 
-def _featuriser(
-    known: Sequence[str], seed: int
-) -> tuple[Callable[[Sequence[str]], np.ndarray], np.ndarray]:
-    """Texts to rows of length 1, and the rows of the known texts: TF-IDF of hashed n-grams of
-    characters, projected at random.
+def _features(
+    trained: Sequence[str], reference: Sequence[str], seed: int
+) -> Callable[[Sequence[str]], np.ndarray]:
+    """Texts to rows of length 1: TF-IDF of hashed n-grams of characters, projected at random.
 
     Only the weights and the mean are fitted. Directions that were fitted would suit the texts that
     they were fitted on better than all others.
@@ -297,16 +304,16 @@ def _featuriser(
     def hashed(texts: Sequence[str]):
         return hashing.transform([f"\x02{text}\x03" for text in texts])
 
-    weighted = weighting.fit_transform(hashed(known))
-    known_PD = projection.fit_transform(weighted)
-    mean_D = known_PD.mean(0)
+    some = np.random.default_rng(seed).permutation(len(trained))[:FITTED]
+    weighted = weighting.fit_transform(hashed([*(trained[i] for i in some), *reference[:FITTED]]))
+    mean_D = projection.fit_transform(weighted).mean(0)
 
     def features(texts: Sequence[str]) -> np.ndarray:
         if not len(texts):
             return np.zeros((0, WIDTH))
         return normalize(projection.transform(weighting.transform(hashed(texts))) - mean_D)
 
-    return features, normalize(known_PD - mean_D)
+    return features
 
 
 # --- tests of single texts -----------------------------------------------------------------------
@@ -388,7 +395,7 @@ def measure(
         seen = _tests(y, texts, units, matches)
         valid_N = np.array([not found for found in faults(y, texts, seen)], bool)
         original_N = ~copied(y, seen)
-        first = slice(min(len(texts), len(y.heldout)))
+        first = slice(y.size)
         distinct_N = distinct(features_ND[first], (valid_N & original_N)[first], y.alike)
     metrics = {**novelty, **diversity, "creativity_index": index}
     if full:
@@ -418,11 +425,11 @@ def _diversity(
     """Variety relative to that of as many held-out texts."""
     if y.limits is None:
         return {"vendi_ratio": dataclasses.replace(NOTHING, n=len(features_ND))}
-    same = ngrams.equal_budget(units.ids, y.heldout_units.ids)
-    how = {"repeats": repeats, "seed": seed}
+    same = ngrams.equal_budget(units.ids[: y.size], y.heldout_units.ids[: y.size])
+    sets, how = _sets(y, features_ND), {"repeats": repeats, "seed": seed}
     variety = [ngrams.distinct(part, VARIETY, seed=seed) for part in same]
     return {
-        "vendi_ratio": vendi_ratio(real=y.heldout_ND, generated=features_ND, **how),
+        "vendi_ratio": vendi_ratio(**{**sets, "real": y.heldout_ND[: y.size]}, **how),
         f"distinct_{VARIETY}_ratio": quotient(*variety),
         "coverage_ratio": quotient(_covered(y, features_ND, repeats, seed), y.heldout_coverage),
     }
@@ -436,9 +443,7 @@ def _covered(y: Yardstick, features_ND: np.ndarray, repeats: int, seed: int) -> 
 
 
 def _sets(y: Yardstick, features_ND: np.ndarray) -> dict[str, np.ndarray]:
-    """As many reference and other texts as there are of all kinds."""
-    size = min(len(features_ND), len(y.heldout), len(y.reference))
-    return {"real": y.reference_MD[:size], "generated": features_ND[:size]}
+    return {"real": y.reference_MD[: y.size], "generated": features_ND[: y.size]}
 
 
 def _unless(doubt: str, estimate: Estimate) -> Estimate:
