@@ -14,6 +14,9 @@ demo: $(BIN)/creagen-installed
 	$(BIN)/python train.py names_lstm $(DEMO_FLAGS)
 	$(BIN)/python sample.py runs/names_lstm --num 10
 	$(BIN)/python sample.py runs/names_lstm --num 10 --label female
+	$(BIN)/python evaluate.py runs/names_lstm --fast
+	@echo
+	@echo "How creative it is, in pictures: open runs/names_lstm/report.html"
 	@echo
 	@echo "Next, with '. $(BIN)/activate':"
 	@echo "  python sample.py runs/names_lstm --num 10 --label male --prompt Mar --temperature 0.8"

@@ -78,6 +78,8 @@ class Train:
     """Held-out windows scored at the end, likewise, or all if there are no more."""
     save_every: int = 250
     """Steps between two checkpoints."""
+    keep_every: int = 0
+    """Steps between two checkpoints that stay, besides the newest two and the best; 0: none do."""
     sample_every: int = 0
     """Steps between two rounds of samples on the screen and in samples/; 0 for none."""
     patience: int = 0
@@ -124,7 +126,7 @@ def check(experiment: Experiment) -> None:
     ):
         if getattr(train, name) < 1:
             raise UserError(f"--train.{name} is {getattr(train, name)}; choose 1 or more")
-    for name in ("steps", "sample_every", "patience"):
+    for name in ("steps", "keep_every", "sample_every", "patience"):
         if getattr(train, name) < 0:
             raise UserError(f"--train.{name} is {getattr(train, name)}; choose 0 or more")
 

@@ -20,7 +20,7 @@ DETAILED = ("held-out", "training copies", "noise")  # anchors whose every metri
 TITLES = {
     "held-out": "Held-out data",
     "training copies": "Copies of training data",
-    "noise": "Held-out data with their characters shuffled",
+    "noise": "Real data with their characters shuffled",
     "one item": "One held-out item repeated",
 } | {f"Markov {order}": f"Markov chain of order {order}" for order in ORDERS}
 
@@ -56,12 +56,12 @@ def bench(found: Material, generated: Sequence[str], *, seed: int, fast: bool) -
     rng = np.random.default_rng(seed)
     some = yardstick.size or len(generated)
     copies = [train[i] for i in rng.permutation(len(train))[:some]]
-    real = others[:some] or copies
+    real = yardstick.peers[:some] or copies
     sets = {
         "held-out": others[:some],
         "training copies": copies,
         "noise": ["".join(rng.permutation(list(each))) for each in real],
-        "one item": real[:1] * some,
+        "one item": (others or copies)[:1] * some,
     }
     chains = found.chains(ORDERS, some, seed)
     sets |= {f"Markov {order}": texts for order, texts in chains.items()}
@@ -91,7 +91,7 @@ def judge(
     y, anchors, probed = on.yardstick, on.anchors, probed or {}
     measures = text.measure(y, generated, full=full, seed=on.seed)
     heldout, noise = anchors.get("held-out"), anchors["noise"]
-    axes = profile.profile(measures, heldout=heldout, noise=noise)
+    axes = profile.profile(measures, best=y.best, noise=noise)
     privacy = showcase.private(generated, on.material.documents)
     novelty = showcase.novelty_curve(y, generated)
     return record.Report(
@@ -99,14 +99,16 @@ def judge(
         kind="text",
         unit="word" if y.words else "character",
         profile=axes,
-        creative_yield=profile.creative_yield(measures, heldout=heldout),
+        creative_yield=profile.creative_yield(measures, heldout=heldout, doubt=y.doubt),
         composite=profile.composite(axes),
         metrics=measures.metrics | probed.get("model", {}),
         anchors={
             name: record.Anchor(
                 title=TITLES[name],
-                profile=profile.profile(each, heldout=heldout, noise=noise),
-                creative_yield=profile.creative_yield(each, heldout=heldout).value.value,
+                profile=profile.profile(each, best=y.best, noise=noise),
+                creative_yield=profile.creative_yield(
+                    each, heldout=heldout, doubt=y.doubt
+                ).value.value,
                 metrics={
                     metric: estimate.value
                     for metric, estimate in {**each.metrics, **probed.get(name, {})}.items()
@@ -134,8 +136,8 @@ def _warnings(on: Bench, measures: Measures, generated: Sequence[str]) -> list[s
         found.append("the held-out data are too few to be split into halves: all is undetermined")
     elif y.doubt:
         found.append(
-            f"{y.doubt}: the held-out-neighbour rate and coverage are undetermined, and novelty "
-            "and diversity rest on the other measures"
+            f"{y.doubt}: the held-out-neighbour rate and the relative yield are undetermined, and "
+            "quality and diversity compare with training texts kept apart instead"
         )
     sizes = {"generated": len(generated), "held-out": len(y.reference) + len(y.heldout)}
     for kind, size in sizes.items():
@@ -161,6 +163,8 @@ def _protocol(on: Bench, generated: Sequence[str], given: dict[str, Any]) -> dic
             "training": len(y.trained),
             "held-out, reference half": len(y.reference),
             "held-out, other half": len(y.heldout),
+            "standard of quality and diversity": len(y.standard),
+            "as many of each": y.size,
         },
         "characters generated": sum(map(len, generated)),
         "seed": on.seed,

@@ -71,7 +71,7 @@ def _extraction(model: Model, batches: list[dict[str, np.ndarray]]) -> Estimate:
             length_B,
             jnp.arange(len(prompt_BP)),
             length=length,
-            settings=filters.Sampling(temperature=0),
+            settings=filters.Sampling(temperature=0.0),
             end=END,
             forbidden=model.codec.forbidden,
         )[0]

@@ -21,8 +21,8 @@ from creagen_jax import config
 from creagen_jax.types import Spec, UserError
 
 # Fields that a run may change when it goes on: what is shown and kept, not what is computed.
-FREE = ("log_every", "eval_every", "eval_windows", "final_windows", "save_every", "sample_every")
-FREE += ("patience", "max_skipped", "placement")
+FREE = ("log_every", "eval_every", "eval_windows", "final_windows", "save_every", "keep_every")
+FREE += ("sample_every", "patience", "max_skipped", "placement")
 UNFINISHED = "config.part"  # what a run has that was interrupted before its config.json
 
 

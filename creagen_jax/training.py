@@ -234,13 +234,16 @@ def _loop(job, run, state, step, progress, last, log, interrupt) -> TrainState:
                 )
         pending = None
 
+    def stays(step: int) -> bool:
+        return cfg.keep_every > 0 and step % cfg.keep_every == 0
+
     def save() -> None:
         nonlocal saved
         progress.seconds = time.perf_counter() - began
         if math.isinf(progress.best_loss):  # none evaluated so far: the last is the best known
             progress.best_step = progress.step
         before = [step for step in checkpoint.steps(folder) if step < progress.step]
-        keep = {progress.best_step, *before[-1:]}
+        keep = {progress.best_step, *before[-1:], *filter(stays, before)}
         checkpoint.save(folder, state, dataclasses.asdict(progress), keep)
         saved = progress.step
 
@@ -253,7 +256,8 @@ def _loop(job, run, state, step, progress, last, log, interrupt) -> TrainState:
             progress.finished = at == job.steps
             logs = at % cfg.log_every == 0 or progress.finished
             evaluates = at % cfg.eval_every == 0 or progress.finished
-            if logs or evaluates or at % cfg.save_every == 0:
+            saves = at % cfg.save_every == 0 or stays(at)
+            if logs or evaluates or saves:
                 look()
             if logs:
                 loss = float(np.mean(progress.losses)) if progress.losses else math.nan
@@ -266,7 +270,7 @@ def _loop(job, run, state, step, progress, last, log, interrupt) -> TrainState:
                 _judge(progress, scores["loss"], cfg.patience)
             if cfg.sample_every and at % cfg.sample_every == 0:
                 log.samples(at, _draw(job, state))
-            if at % cfg.save_every == 0 or progress.best_step == at:
+            if saves or progress.best_step == at:
                 save()
         look()
         if progress.step != saved:

@@ -56,6 +56,20 @@ def test_vendi_of_unlike_kinds_is_their_entropy(counts, q):
     assert vendi(kinds[:, : len(counts)], q=q) == pytest.approx(np.exp(entropy))
 
 
+@pytest.mark.filterwarnings("error")
+def test_vendi_is_smooth_in_its_order():
+    counts = np.array([1, 2, 3, 10])
+    kinds, share = np.repeat(np.eye(4), counts, axis=0), counts.astype(np.longdouble) / 16
+    for q in (0.999, 1 - 1e-6, 1 + 1e-6, 1.001, 30, 300, 1e6):
+        log = np.log((share**q).sum()) if q < 1e6 else q * np.log(share.max())
+        assert vendi(kinds, q=q) == pytest.approx(float(np.exp(log / (1 - q))), rel=1e-9)
+    orders = [0, 0.5, 0.999, 1 - 1e-7, 1 - 1e-9, 1, 1 + 1e-12, 1 + 1e-9, 1 + 1e-7, 1.001, 5, 1e300]
+    scores = [vendi(kinds, q=q) for q in [*orders, np.inf]]
+    assert (np.diff(scores) < 1e-7).all()
+    near_one = scores[3:9]
+    assert np.ptp(near_one) < 1e-6 and scores[-1] == pytest.approx(1.6)
+
+
 def test_rows_of_zeros_are_one_kind():
     features = np.concatenate([np.zeros((3, 4)), np.eye(4)[:1].repeat(3, axis=0)])
     assert vendi(features) == pytest.approx(2)
@@ -75,6 +89,13 @@ def test_vendi_ratio_compares_equal_numbers():
     assert narrow.high < 0.5
     one = vendi_ratio(real=real, generated=np.repeat(real[:1], 300, axis=0))
     assert one.value == pytest.approx(1 / vendi(real), rel=0.1)
+
+
+def test_vendi_ratio_without_an_interval():
+    parts = {"real": normal(3, 80, 5), "generated": normal(4, 80, 5)}
+    alone, usual = vendi_ratio(**parts, repeats=0), vendi_ratio(**parts)
+    assert alone.value == alone.low == alone.high == usual.value
+    assert usual.low < usual.value < usual.high
 
 
 def test_vendi_ratio_is_the_ratio_of_the_scores():
@@ -139,6 +160,18 @@ def test_lost_modes_are_counted():
     assert sorted(found.real_K) == sorted(exact.real_K)
 
 
+def test_few_real_items_have_few_modes():
+    generated = normal(1, 500, 3)
+    for real, modes in ((39, None), (40, 2), (199, 9), (1200, 50)):
+        found = mode_histogram(real=normal(0, real, 3), generated=generated)
+        if modes is None:
+            assert found.distance.value is None and "39 real items" in found.different.note
+        else:
+            assert len(found.real_K) == modes and found.distance.value < 0.35
+        assert (found.distance.n, found.distance.n_ref) == (500, real)
+        assert (found.different.n, found.different.n_ref) == (500, real)
+
+
 # --- bad input -----------------------------------------------------------------------------------
 
 
@@ -147,17 +180,21 @@ def test_too_few_items_are_undetermined(sizes):
     real, generated = (normal(i, size, 4) for i, size in enumerate(sizes))
     assert vendi_ratio(real=real, generated=generated).value is None
     found = mode_histogram(real=real, generated=generated)
-    if 0 in sizes:
-        assert found.distance.value is None and found.different.note
+    for estimate in (found.distance, found.different):
+        assert estimate.value is None and estimate.note
+        assert (estimate.n_ref, estimate.n) == sizes
     labels = class_histogram(real=[0] * sizes[0], generated=[1] * sizes[1])
     assert labels.distance.value is None or labels.distance.value == 1
 
 
 def test_constant_features():
-    same = np.ones((30, 4))
+    same = np.ones((60, 4))
     assert vendi_ratio(real=same, generated=same).value == pytest.approx(1)
-    found = mode_histogram(real=same, generated=same)
-    assert found.distance.value == 0 and found.different.value == 0
+    for generated in (same, normal(0, 60, 4)):  # both fall on the only mode
+        found = mode_histogram(real=same, generated=generated)
+        assert found.distance.value is None and "too alike" in found.different.note
+    collapsed = mode_histogram(real=normal(0, 60, 4), generated=same)
+    assert collapsed.distance.value > 0.5 and (collapsed.generated_K > 0).sum() == 1
 
 
 def test_bad_features_are_refused():

@@ -100,3 +100,9 @@ def test_bad_features_are_refused():
         mauve(real=good, generated=bad)
     with pytest.raises(UserError, match="differ in width"):
         mauve(real=good, generated=good[:, :2])
+
+
+def test_no_seeds_and_no_clusters_are_refused():
+    for wrong in ({"seeds": 0}, {"clusters": 0}):
+        with pytest.raises(UserError, match="at least 1"):
+            mauve(real=draw(0, 30), generated=draw(1, 30), **wrong)

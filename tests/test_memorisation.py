@@ -156,6 +156,20 @@ def test_order_does_not_matter():
     np.testing.assert_array_equal(weight, brute_force_weights(np.r_[train, heldout], generated))
 
 
+def test_equal_weights_are_undetermined():
+    # The share is pi for any labels: that says nothing, and looks like an honest model.
+    for each in (1.0, 4 / 90, 1 / 3):
+        rate = heldout_neighbour_rate(np.full(90, each), np.arange(90) >= 60)
+        assert rate.estimate.value is None and "equally near" in rate.estimate.note
+        assert rate.share == pytest.approx(rate.pi) and rate.p == 1
+    same, different = np.ones((100, D)), features(0, 200)[0]
+    rate = hnr_features(train=same, heldout=same[:50], generated=different)
+    assert rate.estimate.value is None and "equally near" in rate.estimate.note
+    weight = np.full(90, 1.0)
+    weight[:2] = 0.5, 1.5
+    assert heldout_neighbour_rate(weight, np.arange(90) >= 60).estimate.value is not None
+
+
 def test_permutations_of_many_different_weights_are_as_of_few():
     weight = np.random.default_rng(0).random(5000)
     weight *= 4000 / weight.sum()
@@ -171,7 +185,8 @@ def test_leak(digits):
     train, heldout, _ = digits
     assert memorisation.leak(train=train, heldout=heldout).value == 0
     leaky = np.concatenate([train[:3], train[3:5] + 1e-7, heldout[:95]])
-    assert memorisation.leak(train=train, heldout=leaky).value == 0.05
+    estimate = memorisation.leak(train=train, heldout=leaky)
+    assert estimate.value == 0.05 and (estimate.n, estimate.n_ref) == (100, 900)
 
 
 # --- copies of single items ----------------------------------------------------------------------
@@ -193,9 +208,50 @@ def test_calibrated_duplicates_are_the_copies(digits):
     assert found.copied_N[:100].mean() > 0.95 and found.copied_N[100:].mean() < 0.05
     assert found.estimate.value == found.copied_N.mean() and 0 < found.threshold < 1
     ratio = memorisation.copy_ratio(train=train, queries=heldout)
-    assert (ratio <= found.threshold).mean() == pytest.approx(0.01, abs=0.003)
-    few = memorisation.calibrated_duplicates(train=train, heldout=heldout[:50], generated=fresh)
-    assert "50 held-out" in few.estimate.note and not found.estimate.note
+    assert (ratio < found.threshold).mean() == pytest.approx(0.01, abs=0.003)
+    assert (found.estimate.n, found.estimate.n_ref) == (400, 448)
+
+
+def test_the_threshold_of_duplicates_is_a_quantile_of_enough_heldout_items():
+    train, heldout, generated = features(11, 80, 3000, 200)
+    ratio = memorisation.copy_ratio(train=train, queries=heldout, k=5)
+
+    def threshold(heldout, **changes):
+        parts = {"train": train, "heldout": heldout, "generated": generated, "k": 5}
+        return memorisation.calibrated_duplicates(**parts | changes).threshold
+
+    for quantile in (0.01, 0.05):
+        all_of_them = heldout[:200]
+        expected = np.quantile(ratio[:200], quantile)
+        for seed in (0, 1):
+            found = threshold(all_of_them, quantile=quantile, seed=seed)
+            assert found == pytest.approx(expected, rel=1e-9)
+    # Of many held-out items some are drawn, wherever they are.
+    in_order = heldout[np.argsort(ratio)]
+    drawn = [threshold(in_order, seed=seed) for seed in range(8)]
+    below = [(ratio < each).mean() for each in drawn]
+    assert len(set(drawn)) > 1 and min(below) > 0.003 and max(below) < 0.025
+
+
+def test_duplicates_are_undetermined_where_nothing_is_normal():
+    train, heldout, generated = features(12, 60, 100, 50)
+    same = np.ones((60, D))
+    leaky = np.concatenate([train[:3], heldout[3:]])
+    cases = {
+        "no two training": (train[:1], heldout),
+        "no two training items": (same, heldout),
+        "99 held-out": (train, heldout[:99]),
+        "in the training set": (train, leaky),
+    }
+    for why, (known, new) in cases.items():
+        found = memorisation.calibrated_duplicates(train=known, heldout=new, generated=generated)
+        assert found.estimate.value is None and why in found.estimate.note
+        assert found.threshold is None and not found.copied_N.any()
+        assert (found.estimate.n, found.estimate.n_ref) == (50, len(new))
+    parts = {"heldout": heldout, "generated": generated}
+    assert memorisation.calibrated_duplicates(train=train, **parts).threshold > 0
+    two = memorisation.calibrated_duplicates(train=train[:2], **parts)
+    assert two.estimate.value < 0.1  # not all of them
 
 
 def test_authenticity_equals_its_definition():
@@ -210,6 +266,22 @@ def test_authenticity_equals_its_definition():
     assert memorisation.authenticity(train=train, generated=100 + generated).value == 1
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.integers(1, 12))
+def test_authenticity_where_distances_tie(seed, train, generated):
+    rng = np.random.default_rng(seed)
+    known, drawn = (rng.integers(0, 4, size=(n, D)).astype(float) for n in (train, generated))
+    own = cdist(known, known, "sqeuclidean")
+    np.fill_diagonal(own, np.inf)
+    to_train = cdist(drawn, known, "sqeuclidean")
+    expected = (to_train.min(axis=1) > own.min(axis=1)[to_train.argmin(axis=1)]).mean()
+    estimate = memorisation.authenticity(train=known, generated=drawn)
+    if len(np.unique(known, axis=0)) == 1:
+        assert estimate.value is None
+    else:
+        assert estimate.value == pytest.approx(expected)
+
+
 def slow_ct(train, heldout, generated, clusters):
     scores, weights = [], []
     for cell in range(3):
@@ -219,7 +291,7 @@ def slow_ct(train, heldout, generated, clusters):
             g_far, h_far = (search.kneighbors(x)[0][:, 0] for x in (g, h))
             n, m = len(g), len(h)
             u = stats.mannwhitneyu(g_far, h_far).statistic
-            scores.append((u - (n * m / 2 - 0.5)) / np.sqrt(n * m * (n + m + 1) / 12))
+            scores.append((u - n * m / 2) / np.sqrt(n * m * (n + m + 1) / 12))
             weights.append(m)
     return np.average(scores, weights=weights)
 
@@ -246,6 +318,27 @@ def test_ct_of_controls(digits):
 
     assert abs(ct(fresh).value) < 2
     assert ct(train[:448]).high < -10 and ct(noisy_copies(train, 448, 1.0)).low > 3
+    assert ct(heldout).value == 0
+    assert (ct(fresh).n, ct(fresh).n_ref) == (449, 448)
+
+
+def test_ct_chooses_cells_by_some_of_many_training_items(monkeypatch):
+    parts = dict(zip(("train", "heldout", "generated"), features(13, 900, 200, 300), strict=True))
+    parts["generated"][:100] = parts["train"][:100]
+    every = memorisation.copying_ct(**parts)
+    monkeypatch.setattr(memorisation, "SOME", 300)
+    some = memorisation.copying_ct(**parts)
+    assert some != every and some.value == pytest.approx(every.value, rel=0.2)
+    wide = {name: np.pad(x, ((0, 0), (0, 70))) for name, x in parts.items()}
+    assert memorisation.copying_ct(**wide).value == pytest.approx(some.value)  # by components
+
+
+def test_ct_of_a_set_without_differences_is_undetermined():
+    parts = dict(zip(("train", "heldout", "generated"), features(14, 60, 50, 40), strict=True))
+    for name, kind in (("train", "training"), ("heldout", "held-out"), ("generated", "generated")):
+        for constant in (parts[name][:1], np.repeat(parts[name][:1], 40, axis=0)):
+            estimate = memorisation.copying_ct(**parts | {name: constant})
+            assert estimate.value is None and estimate.note == f"no two {kind} items differ"
 
 
 # --- what the model itself gives away ------------------------------------------------------------
@@ -258,6 +351,8 @@ def test_loss_gap_is_the_difference_of_means_per_token():
     gap = memorisation.loss_gap(train=(train, tokens), heldout=(heldout, tokens))
     assert gap.value == pytest.approx((heldout.sum() - train.sum()) / tokens.sum())
     assert gap.low < 0.5 < gap.high and gap.high - gap.low < 0.1
+    fewer = memorisation.loss_gap(train=(train, tokens), heldout=(heldout[:150], tokens[:150]))
+    assert (fewer.n, fewer.n_ref) == (200, 150)
 
 
 @settings(max_examples=25, deadline=None)
@@ -291,6 +386,8 @@ def test_membership_auc_uses_the_loss_per_token():
     assert auc.value == 1
     auc = memorisation.membership_auc(train=(nats, tokens), heldout=(nats, tokens))
     assert auc.value == 0.5
+    auc = memorisation.membership_auc(train=losses([1, 2, 3]), heldout=losses([4, 5]))
+    assert (auc.n, auc.n_ref) == (3, 2)
 
 
 def test_extraction_counts_exact_continuations():
@@ -323,21 +420,29 @@ def estimates(train, heldout, generated):
 
 @pytest.mark.parametrize("empty", [(0,), (1,), (2,), (0, 1, 2)])
 def test_an_empty_set_leaves_estimates_undetermined(empty):
-    parts = [x[: 0 if i in empty else None] for i, x in enumerate(features(8, 40, 30, 50))]
+    parts = [x[: 0 if i in empty else None] for i, x in enumerate(features(8, 40, 130, 50))]
     found = estimates(*parts)
+    train, heldout, generated = map(len, parts)
     needed = {"leak": {0, 1}, "authenticity": {0, 2}}
+    counted = {
+        "rate": (generated, train + heldout),
+        "leak": (heldout, train),
+        "authenticity": (generated, train),
+    }
     for name, estimate in found.items():
         undetermined = not needed.get(name, {0, 1, 2}).isdisjoint(empty)
         assert (estimate.value is None) == undetermined, name
         assert not undetermined or estimate.note
+        assert (estimate.n, estimate.n_ref) == counted.get(name, (generated, heldout)), name
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 1, 40), (40, 40, 1), (40, 40, 40)])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 1, 40), (40, 40, 1), (40, 120, 40)])
 def test_constant_features_and_single_items(sizes):
     for fill in (0.0, 1e-300, 7.0):
         found = estimates(*(np.full((size, D), fill) for size in sizes))
-        assert found["ct"].value is None or abs(found["ct"].value) < 0.1  # all distances are ties
-        assert found["leak"].value == 1
+        assert found.pop("leak").value == 1
+        for name, estimate in found.items():
+            assert estimate.value is None and estimate.note, name
     estimates(*features(9, *sizes))  # no crash, no NaN
 
 

@@ -157,6 +157,29 @@ def test_training_stops_early_and_keeps_best_and_last(words, tmp_path, monkeypat
     assert helpers.train(exp, tmp_path / "run") == 0  # does not go on
 
 
+@pytest.mark.parametrize("stop_at", [0, 3, 7])
+def test_every_nth_checkpoint_stays_also_after_a_resume(words, tmp_path, monkeypatch, stop_at):
+    monkeypatch.setattr(training, "_evaluator", helpers.scores([2.0, 1.0, 3.0]))
+    train = {"steps": 13, "eval_every": 5, "save_every": 4, "keep_every": 3}
+    exp = experiment("lstm", words, train=train)
+    for last in (stop_at, 0):
+        assert helpers.train(exp, tmp_path / "run", stop_at=last) == 0
+    # Multiples of 3, whether or not they are of 4; step 10 is the best; 12 and 13 are the newest.
+    assert checkpoint.steps(tmp_path / "run" / "checkpoints") == [3, 6, 9, 10, 12, 13]
+
+
+def test_from_a_resume_on_others_may_stay(words, tmp_path):
+    exp = experiment("lstm", words, train={"save_every": 1})
+    helpers.train(exp, tmp_path / "run", stop_at=3)
+    helpers.train(config.replace(exp, train={"keep_every": 2}), tmp_path / "run")
+    assert set(checkpoint.steps(tmp_path / "run" / "checkpoints")) >= {2, 4, 6, 7, 8}
+
+
+def test_checkpoints_cannot_stay_a_negative_number_of_steps_apart(words):
+    with pytest.raises(UserError, match=r"--train.keep_every is -1; choose 0 or more"):
+        config.check(experiment("lstm", words, train={"keep_every": -1}))
+
+
 def test_before_any_evaluation_the_last_checkpoint_is_the_best(words, tmp_path):
     exp = experiment("lstm", words)
     assert helpers.train(exp, tmp_path / "run", stop_at=3) == 0

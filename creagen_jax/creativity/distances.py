@@ -30,8 +30,15 @@ GROUPS = 128  # of the items of a block
 GATHERED = 2**20  # numbers held at once to decide pairs in float64
 
 
+class Frame(NamedTuple):
+    """Where float32 loses least: all features within -1 .. 1, many of them near 0."""
+
+    origin_D: np.ndarray  # subtracted from the features
+    scale: float  # then divides them
+
+
 class Block(NamedTuple):
-    """Some items of one side, moved and scaled into -1 .. 1, and padded to a fixed number."""
+    """Some items of one side, in the frame, padded to a fixed number."""
 
     points_AD: jax.Array  # float32
     norm_A: jax.Array  # float32: squared; FAR for padding
@@ -88,11 +95,11 @@ def nearest(
         raise UserError(f"{k} nearest neighbours among {others} items")
     unit_M = np.ones(len(pool_MD)) if unit is None else np.asarray(unit, np.float64)
     exact = _exact(queries_ND, pool_MD)
-    x_ND, y_MD, scale = _rescale(queries_ND, pool_MD)
-    pool_blocks = _blocks(y_MD, chunk, (scale / unit_M) ** 2)
+    frame = _frame(queries_ND, pool_MD)
+    pool_blocks = list(_blocks(pool_MD, frame, chunk, (frame.scale / unit_M) ** 2))
     distance_NK = np.full((len(queries_ND), k), np.inf)
     index_NK = np.zeros((len(queries_ND), k), np.int64)
-    for x in _blocks(x_ND, chunk):
+    for x in _blocks(queries_ND, frame, chunk):
         bound_AK = np.full((len(x.norm_A), k), np.inf, np.float32)
         for y in pool_blocks:
             bound_AK = np.asarray(_tighten(bound_AK, x, y, exclude_self))
@@ -117,10 +124,10 @@ def inside(
     if len(points_ND) == 0:
         return
     exact = _exact(centres_MD, points_ND)
-    x_MD, y_ND, scale = _rescale(centres_MD, points_ND)
-    points_blocks = _blocks(y_ND, chunk)
-    for x in _blocks(x_MD, chunk):
-        limit_A1 = _pad((radius_M[x.items, None] / scale) ** 2, len(x.norm_A), 0)
+    frame = _frame(centres_MD, points_ND)
+    points_blocks = list(_blocks(points_ND, frame, chunk))
+    for x in _blocks(centres_MD, frame, chunk):
+        limit_A1 = _pad((radius_M[x.items, None] / frame.scale) ** 2, len(x.norm_A), 0)
         for y in points_blocks:
             sure_AB, near_AB = (_crop(part, x, y) for part in _compare(limit_A1, x, y, False))
             row_P, col_P = _pairs(near_AB & ~sure_AB)
@@ -144,12 +151,11 @@ def count_inside(
 # --- float32, on the accelerator -----------------------------------------------------------------
 
 
-def _rescale(x_ND: np.ndarray, y_MD: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Both sides about the median of y and within -1 .. 1, where float32 loses least; the scale."""
-    median_D = np.median(y_MD, axis=0)
-    x_ND, y_MD = x_ND - median_D, y_MD - median_D
-    scale = max(np.abs(x_ND).max(initial=0), np.abs(y_MD).max()) or 1.0
-    return x_ND / scale, y_MD / scale, scale
+def _frame(x_ND: np.ndarray, y_MD: np.ndarray) -> Frame:
+    """That of both sides. The median of y, because outliers can take a mean far from all items."""
+    origin_D = np.median(y_MD, axis=0)
+    scale = max(np.abs(side - origin_D).max(initial=0) for side in (x_ND, y_MD))
+    return Frame(origin_D, float(scale) or 1.0)
 
 
 def _bounds(x: Block, y: Block, exclude_self: bool) -> tuple[jax.Array, jax.Array]:
@@ -191,21 +197,21 @@ def _compare(
     return high_AB < limit_A1, low_AB <= limit_A1
 
 
-def _blocks(array_ND: np.ndarray, chunk: int, weight_N: np.ndarray | None = None) -> list[Block]:
-    """The items in blocks of one size: `chunk`, or the power of 2 that is enough for a few."""
-    size = min(chunk, 1 << max(len(array_ND) - 1, 63).bit_length())
-    weight_N = np.ones(len(array_ND)) if weight_N is None else weight_N
-    norm_N = (array_ND**2).sum(axis=1)
-    return [
-        Block(
-            _pad(array_ND[first : first + size], size, 0),
-            _pad(norm_N[first : first + size], size, FAR),
-            _pad(weight_N[first : first + size], size, 1),
-            first,
-            min(size, len(array_ND) - first),
+def _blocks(
+    items_ND: np.ndarray, frame: Frame, chunk: int, weight_N: np.ndarray | None = None
+) -> Iterator[Block]:
+    """The items in blocks of `chunk`, or of the power of 2 that is enough for a few."""
+    size = min(chunk, 1 << max(len(items_ND) - 1, 63).bit_length())
+    weight_N = np.ones(len(items_ND)) if weight_N is None else weight_N
+    for first in range(0, len(items_ND), size):
+        part_AD = (items_ND[first : first + size] - frame.origin_D) / frame.scale
+        yield Block(
+            points_AD=_pad(part_AD, size, 0),
+            norm_A=_pad((part_AD**2).sum(axis=1), size, FAR),
+            weight_A=_pad(weight_N[first : first + size], size, 1),
+            first=first,
+            size=len(part_AD),
         )
-        for first in range(0, len(array_ND), size)
-    ]
 
 
 def _pad(array_N: np.ndarray, size: int, value: float) -> jax.Array:

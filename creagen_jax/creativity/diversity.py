@@ -8,17 +8,17 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from scipy import stats
+from scipy.special import logsumexp
 from sklearn.cluster import KMeans
 from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
 from creagen_jax.creativity.distances import features
-from creagen_jax.creativity.estimate import CONFIDENCE, Estimate, exact, subsample, undetermined
+from creagen_jax.creativity.estimate import Estimate, Z, exact, subsample, undetermined
 from creagen_jax.types import UserError
 
 REPEATS = 20  # subsamples; each takes the eigenvalues of two matrices
-Z = stats.norm.ppf(0.5 + CONFIDENCE / 2)
+EACH = 20  # real items of a mode, on average; fewer tell the chance of the items, not the modes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,12 +52,12 @@ def vendi(features_ND: np.ndarray, *, q: float = 1.0) -> float:
     gram = unit_ND.T @ unit_ND if width <= n else unit_ND @ unit_ND.T
     share = np.linalg.eigvalsh(gram / n)
     share = share[share > share.max() * max(n, width) * np.finfo(np.float64).eps]
-    if q == 1:
-        return float(np.exp(-(share * np.log(share)).sum()))
-    top = share.max()
+    share /= share.sum()
     if q == np.inf:
-        return float(1 / top)
-    return float(top ** (q / (1 - q)) * ((share / top) ** q).sum() ** (1 / (1 - q)))
+        return float(1 / share.max())
+    if abs(q - 1) < 1e-8:  # where the general formula is lost in rounding
+        return float(np.exp(-(share * np.log(share)).sum()))
+    return float(np.exp(logsumexp(q * np.log(share)) / (1 - q)))
 
 
 def vendi_ratio(
@@ -71,6 +71,7 @@ def vendi_ratio(
     """`vendi` of generated [N, D] over that of real items [M, D], as many of each.
 
     The score grows with the number of items, so the larger set is cut, at random, to the smaller.
+    The interval is from `repeats` halves of both; without them there is none.
     """
     real_ND, generated_ND = features(real=real, generated=generated)
     n = min(len(real_ND), len(generated_ND))
@@ -88,14 +89,20 @@ def mode_histogram(
 ) -> ModeHistogram:
     """Histograms over k-means clusters of the real items: real [M, D], generated [N, D].
 
-    Without labels this is how modes are found; with labels see `class_histogram`.
+    Without labels this is how modes are found; with labels see `class_histogram`. There is no more
+    than one mode for 20 real items, and of a single mode nothing is told.
     """
     real_MD, generated_ND = features(real=real, generated=generated)
-    if len(real_MD) == 0 or len(generated_ND) == 0:  # nothing to cluster: one mode
-        return class_histogram(real=np.zeros(len(real_MD)), generated=np.zeros(len(generated_ND)))
-    clusters = kmeans(real_MD, modes, seed=seed)
-    label_N = clusters.predict(generated_ND)
-    return class_histogram(real=clusters.labels_, generated=label_N, seed=seed)
+    m, n = len(real_MD), len(generated_ND)
+    label_M, label_N, modes = np.zeros(m), np.zeros(n), min(modes, m // EACH)
+    if modes > 1 and n > 0:
+        clusters = kmeans(real_MD, modes, seed=seed)
+        label_M, label_N = clusters.labels_, clusters.predict(generated_ND)
+    found = class_histogram(real=label_M, generated=label_N, seed=seed)
+    if m > 0 and n > 0 and len(found.real_K) == 1:
+        why = undetermined(f"{m} real items are too few or too alike for two modes", n=n, n_ref=m)
+        found = dataclasses.replace(found, distance=why, different=why)
+    return found
 
 
 def class_histogram(*, real: np.ndarray, generated: np.ndarray, seed: int = 0) -> ModeHistogram:

@@ -13,7 +13,7 @@ from scipy import stats
 
 from creagen_jax.creativity.distances import CHUNK, features
 from creagen_jax.creativity.estimate import CONFIDENCE, Estimate, undetermined
-from creagen_jax.creativity.fidelity import halves
+from creagen_jax.creativity.fidelity import HALVES, halves
 from creagen_jax.types import UserError
 
 LEAST = 4  # items for each feature that extrapolation to infinitely many needs
@@ -63,7 +63,12 @@ def frechet_infinite(
 
 
 def frechet_relative(
-    *, real: np.ndarray, baseline: np.ndarray, generated: np.ndarray, seed: int = 0
+    *,
+    real: np.ndarray,
+    baseline: np.ndarray,
+    generated: np.ndarray,
+    repeats: int = HALVES,
+    seed: int = 0,
 ) -> Estimate:
     """The Frechet distance of `generated` [N, D] over that of other real items, `baseline` [L, D].
 
@@ -86,7 +91,7 @@ def frechet_relative(
 
     rng = np.random.default_rng(seed)
     sets = _draw(generated_ND, n, rng), real_MD, _draw(baseline_LD, n, rng)
-    log = halves(logarithm, *sets, seed=seed)
+    log = halves(logarithm, *sets, repeats=repeats, seed=seed)
     # Distances of real items vary as 1 / n and not 1 / sqrt(n), so their logarithms vary as much
     # for halves, of which there only remains that they are drawn without replacement.
     spread = np.sqrt(2) * (log.high - log.value)
@@ -143,9 +148,10 @@ def _frechet(generated_ND: np.ndarray, real_MD: np.ndarray) -> float:
 
 
 def _factor(items_ND: np.ndarray) -> np.ndarray:
-    """F [min(N, D), D] with F^T F = S, the covariance: tr (S1 S2)^1/2 = the nuclear norm of F1 F2^T.
+    """F [min(N, D), D] with F^T F = S, the covariance.
 
-    With fewer items than features F is the items themselves, and a singular S does no harm.
+    tr (S1 S2)^1/2 is the nuclear norm of F1 F2^T. With fewer items than features F is the items
+    themselves, and a singular S does no harm.
     """
     centred_ND = (items_ND - items_ND.mean(axis=0)) / np.sqrt(len(items_ND) - 1)
     if len(items_ND) <= items_ND.shape[1]:

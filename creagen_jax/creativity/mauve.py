@@ -13,6 +13,7 @@ from sklearn.preprocessing import normalize
 from creagen_jax.creativity.distances import features
 from creagen_jax.creativity.diversity import kmeans
 from creagen_jax.creativity.estimate import Estimate, subsample, undetermined
+from creagen_jax.types import UserError
 
 FEWEST = 20  # items of each set, for two clusters
 ENOUGH = 1000  # with fewer, the clusters say more than the items
@@ -50,8 +51,10 @@ def mauve(
     `clusters`, by default one for ten items. The score depends on the clustering, so it is the mean
     over `seeds` of them, and on the number of items, so the larger set is cut, at random, to the
     smaller. The interval holds the chance of both items and clusters: each subsample is clustered
-    anew.
+    anew. Raises UserError for less than one of the `seeds` or `clusters`.
     """
+    if seeds < 1 or (clusters is not None and clusters < 1):
+        raise UserError(f"MAUVE with {seeds} seeds and {clusters} clusters; at least 1 of each")
     real_ND, generated_ND = features(real=real, generated=generated)
     n = min(len(real_ND), len(generated_ND))
     if n < FEWEST:

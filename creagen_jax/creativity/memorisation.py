@@ -12,17 +12,20 @@ D feature width, K neighbours, T tokens.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
 
-from creagen_jax.creativity.distances import features, nearest
+from creagen_jax.creativity.distances import count_inside, features, inside, nearest
 from creagen_jax.creativity.diversity import kmeans
 from creagen_jax.creativity.estimate import (
-    CONFIDENCE,
     Estimate,
+    Z,
     difference,
     effective_size,
     ratio,
@@ -33,7 +36,8 @@ from creagen_jax.types import UserError
 
 FEWEST = 30  # independent neighbours, below which a rate is not told
 NEAR = 1e-6  # of the spread of the training items: closer than this is the same item
-Z = stats.norm.ppf(0.5 + CONFIDENCE / 2)
+BELOW = 10  # held-out items below a threshold that set it well enough
+SOME = 10_000  # training items that tell cells well enough
 
 Losses = tuple[np.ndarray, np.ndarray]  # nats [N] and tokens [N], sums over each example
 
@@ -53,7 +57,7 @@ class Duplicates(NamedTuple):
     """Generated items that are as close to a training item as almost no held-out item is."""
 
     estimate: Estimate  # their share
-    threshold: float | None  # of `copy_ratio`
+    threshold: float | None  # of `copy_ratio`; None if undetermined
     copied_N: np.ndarray  # bool
 
 
@@ -69,8 +73,9 @@ def heldout_neighbour_rate(
     in_heldout_P [P] bool. If generation did not depend on which pool items were trained on, their
     labels may be exchanged, and the share of held-out ones has mean pi exactly. That is the null
     hypothesis of the test (one-sided, exact for any weights: Phipson and Smyth, 2010). Many items
-    may have one neighbour, so the interval counts independent ones. Raises UserError if the shapes
-    differ.
+    may have one neighbour, so the interval counts independent ones. Equal weights have the same
+    share whatever the labels, so they leave the rate undetermined; they come from a pool of copies
+    of one item, and by chance hardly ever. Raises UserError if the shapes differ.
     """
     if weight_P.shape != in_heldout_P.shape:
         raise UserError(f"{weight_P.shape} weights and {in_heldout_P.shape} labels of pool items")
@@ -83,6 +88,8 @@ def heldout_neighbour_rate(
     if n == 0 or heldout == 0 or heldout == pool:
         kind = "generated" if n == 0 else "held-out" if heldout == 0 else "training"
         estimate = undetermined(f"no {kind} items", n=n, n_ref=pool)
+    elif (weight_P == weight_P[0]).all():
+        estimate = undetermined("all pool items are equally near", n=n, n_ref=pool)
     elif effective < FEWEST:
         why = f"{n} items have only {effective:.0f} independent neighbours"
         estimate = undetermined(why, n=n, n_ref=pool)
@@ -120,7 +127,8 @@ def hnr_features(
     """The held-out-neighbour rate by Euclidean distance between features [items, D].
 
     It says nothing about quality: noise has a rate of 1 as well. Copies must be near each other in
-    the features, and a feature network must not have been trained on the training items alone.
+    the features, and a feature network must not have been trained on the training items alone. Pass
+    each real item once: the labels of copies are not exchangeable.
     """
     weight_P = neighbour_weights(train=train, heldout=heldout, generated=generated)
     in_heldout_P = np.arange(len(weight_P)) >= len(train)
@@ -132,34 +140,37 @@ def neighbour_weights(
 ) -> np.ndarray:
     """Of how many generated items each pool item is the nearest [P], training first; ties share."""
     train_PD, heldout_PD, generated_ND = features(train=train, heldout=heldout, generated=generated)
-    pool_PD, item_P, copies = np.unique(
-        np.concatenate([train_PD, heldout_PD]), axis=0, return_inverse=True, return_counts=True
-    )
-    weight, k = np.zeros(len(pool_PD)), 4
-    while len(generated_ND) and len(pool_PD):
-        k = min(k, len(pool_PD))
-        distance_NK, index_NK = nearest(generated_ND, pool_PD, k=k)
-        tied_NK = distance_NK == distance_NK[:, :1]
-        more_N = tied_NK[:, -1] & (k < len(pool_PD))  # there may be further ties
-        share_NK = tied_NK * copies[index_NK]
-        share_NK = share_NK / share_NK.sum(axis=1, keepdims=True)
-        np.add.at(weight, index_NK[~more_N], share_NK[~more_N])
-        generated_ND, k = generated_ND[more_N], 8 * k
-    return (weight / copies)[item_P.ravel()]
+    pool_PD = np.concatenate([train_PD, heldout_PD])
+    weight_P = np.zeros(len(pool_PD))
+    if len(pool_PD) == 0 or len(generated_ND) == 0:
+        return weight_P
+    distance_NK, index_NK = nearest(generated_ND, pool_PD, k=min(2, len(pool_PD)))
+    tied_N = distance_NK[:, 0] == distance_NK[:, 1:].min(axis=1, initial=np.inf)
+    np.add.at(weight_P, index_NK[~tied_N, 0], 1)
+    if not tied_N.any():
+        return weight_P
+    # A ball that is hardly larger than the distance holds all those at that distance.
+    radius_N = np.nextafter(distance_NK[tied_N, 0], np.inf)
+    balls = {"points": pool_PD, "centres": generated_ND[tied_N], "radii": radius_N}
+    _, ties_N = count_inside(**balls)
+    for rows, cols, inside_AB in inside(**balls):
+        weight_P[cols] += (1 / ties_N[rows]) @ inside_AB
+    return weight_P
 
 
 def leak(*, train: np.ndarray, heldout: np.ndarray) -> Estimate:
     """Share of held-out items that are also training items, exactly or but for rounding.
 
     Above 1 % nothing that compares with held-out items should be believed. "But for rounding" is
-    within 1e-6 of the root mean square distance of training items from their mean.
+    within 1e-6 of the root mean square distance of training items from their mean. Counts held-out
+    items as n and training items as n_ref.
     """
-    train_ND, heldout_MD = features(train=train, heldout=heldout)
-    if why := _missing({"training": len(train), "held-out": len(heldout)}):
+    train_MD, heldout_ND = features(train=train, heldout=heldout)
+    if why := _unfit({"held-out": heldout_ND, "training": train_MD}):
         return why
-    near = NEAR * np.sqrt(train_ND.var(axis=0).sum())
-    distance_M1, _ = nearest(heldout_MD, train_ND)
-    return wilson(int((distance_M1 <= near).sum()), len(heldout_MD), n_ref=len(train_ND))
+    near = NEAR * np.sqrt(train_MD.var(axis=0).sum())
+    distance_N1, _ = nearest(heldout_ND, train_MD)
+    return wilson(int((distance_N1 <= near).sum()), len(heldout_ND), n_ref=len(train_MD))
 
 
 # --- copies of single items ----------------------------------------------------------------------
@@ -188,22 +199,32 @@ def calibrated_duplicates(
     generated: np.ndarray,
     quantile: float = 0.01,
     k: int = 50,
+    seed: int = 0,
 ) -> Duplicates:
-    """Which generated items are as near to a training item as the nearest 1 % of held-out items.
+    """Which generated items are nearer to a training item than all but 1 % of held-out items are.
 
     An honest model has a share of about `quantile`, for then the items are as held-out ones. The
-    interval takes the threshold, that quantile of the held-out `copy_ratio`, as given.
+    interval takes the threshold, that quantile of the held-out `copy_ratio`, as given. It is found
+    from at most 10 / `quantile` held-out items, drawn at random, and undetermined if there are less
+    than 1 / `quantile` or if a larger share than `quantile` are copies of training items.
     """
-    sizes = {"training": len(train), "held-out": len(heldout), "generated": len(generated)}
-    if why := _missing(sizes):
-        return Duplicates(why, None, np.zeros(len(generated), bool))
-    threshold = float(np.quantile(copy_ratio(train=train, queries=heldout, k=k), quantile))
-    ratio_N, nearest_N = _copy_ratio(train, generated, k)
-    copied_N = ratio_N <= threshold
-    few = len(heldout) * quantile < 1
-    note = f"the threshold rests on only {len(heldout)} held-out items" if few else ""
-    estimate = _share(copied_N, nearest_N, n_ref=len(heldout), note=note)
-    return Duplicates(estimate, threshold, copied_N)
+    train_MD, heldout_MD, generated_ND = features(train=train, heldout=heldout, generated=generated)
+    n, n_ref = len(generated_ND), len(heldout_MD)
+    unknown = partial(Duplicates, threshold=None, copied_N=np.zeros(n, bool))
+    sets = {"generated": generated_ND, "held-out": heldout_MD, "training": train_MD}
+    if why := _unfit(sets, vary=["training"]):
+        return unknown(why)
+    if n_ref * quantile < 1:
+        why = f"{n_ref} held-out items are too few for a quantile of {quantile:g}"
+        return unknown(undetermined(why, n=n, n_ref=n_ref))
+    known_MD = np.random.default_rng(seed).permutation(heldout_MD)[: round(BELOW / quantile)]
+    ratio_N, nearest_N = _copy_ratio(train_MD, np.concatenate([generated_ND, known_MD]), k)
+    threshold = float(np.quantile(ratio_N[n:], quantile))
+    if threshold == 0:
+        why = f"a share of more than {quantile:g} of the held-out items are in the training set"
+        return unknown(undetermined(why, n=n, n_ref=n_ref))
+    copied_N = ratio_N[:n] < threshold
+    return Duplicates(_share(copied_N, nearest_N[:n], n_ref=n_ref), threshold, copied_N)
 
 
 def authenticity(*, train: np.ndarray, generated: np.ndarray) -> Estimate:
@@ -213,13 +234,14 @@ def authenticity(*, train: np.ndarray, generated: np.ndarray) -> Estimate:
     copies with noise anything: read it beside its value of held-out items.
     """
     train_MD, generated_ND = features(train=train, generated=generated)
-    if len(train_MD) < 2 or len(generated_ND) == 0:
-        sizes = f"{len(train_MD)} training and {len(generated_ND)} generated items"
-        return undetermined(f"{sizes} are too few", n=len(generated_ND), n_ref=len(train_MD))
+    if why := _unfit({"generated": generated_ND, "training": train_MD}, vary=["training"]):
+        return why
     distance_N1, index_N1 = nearest(generated_ND, train_MD)
-    hit, row_N = np.unique(index_N1[:, 0], return_inverse=True)
-    own = nearest(train_MD[hit], train_MD, k=2)[0][:, 1]  # the first one is the item itself
-    return _share(distance_N1[:, 0] > own[row_N], row_N, n_ref=len(train_MD))
+    neighbour_N = index_N1[:, 0]
+    # The ball around that neighbour, up to the item, holds others if one of them is nearer.
+    balls = {"centres": train_MD[neighbour_N], "radii": distance_N1[:, 0]}
+    _, held_N = count_inside(points=train_MD, **balls)
+    return _share(held_N > 1, neighbour_N, n_ref=len(train_MD))
 
 
 def copying_ct(
@@ -233,32 +255,35 @@ def copying_ct(
 ) -> Estimate:
     """C_T: are generated items nearer to training items than held-out items are, in z scores?
 
-    Meehan, Chaudhuri and Dasgupta (2020), section 4: in each k-means cell of the training items the
-    Mann-Whitney test of distances to the nearest training item; the mean over cells with 20 or more
-    generated items, weighted by held-out items. Far below 0: copies. Far above 0: noise and bad
-    fits, which hide copies. It grows with the number of items. The interval is that of a z score.
+    Meehan, Chaudhuri and Dasgupta (2020), section 4: in each k-means cell of the training items
+    (cells are found from 10,000 of them) the Mann-Whitney test of distances to the nearest training
+    item; the mean over cells with 20 or more generated items, weighted by held-out items. Far below
+    0: copies. Far above 0: noise and bad fits, which hide copies. It grows with the sizes.
+    The interval is that of a z score.
     """
-    parts = features(train=train, heldout=heldout, generated=generated)
-    sizes = dict(zip(("training", "held-out", "generated"), map(len, parts), strict=True))
-    if why := _missing(sizes):
+    train, heldout, generated = features(train=train, heldout=heldout, generated=generated)
+    n, n_ref = len(generated), len(heldout)
+    sets = {"generated": generated, "held-out": heldout, "training": train}
+    if why := _unfit(sets, vary=list(sets)):
         return why
-    if parts[0].shape[1] > components:
-        pca = PCA(min(components, len(train)), random_state=seed).fit(parts[0])
-        parts = [pca.transform(x) for x in parts]
-    clusters = kmeans(parts[0], cells, seed=seed, starts=10)
-    labels = [clusters.predict(x) for x in parts]
+    some = np.sort(np.random.default_rng(seed).permutation(len(train))[:SOME])
+    if train.shape[1] > components:
+        with threadpool_limits(1):  # as for `kmeans`
+            pca = PCA(min(components, len(some)), random_state=seed).fit(train[some])
+        train, heldout, generated = (pca.transform(x) for x in (train, heldout, generated))
+    clusters = kmeans(train[some], cells, seed=seed, starts=10)
+    labelled = [(x, clusters.predict(x)) for x in (train, heldout, generated)]
     scores, weights = [], []
     for cell in range(cells):
-        seen, unseen, drawn = (x[label == cell] for x, label in zip(parts, labels, strict=True))
+        seen, unseen, drawn = (x[label == cell] for x, label in labelled)
         if len(drawn) >= 20 and len(unseen) > 0:
             scores.append(_z_score(nearest(drawn, seen)[0], nearest(unseen, seen)[0]))
             weights.append(len(unseen))
     if not scores:
-        why = "no cell has 20 generated items and a held-out item"
-        return undetermined(why, n=len(generated), n_ref=len(heldout))
+        return undetermined("no cell has 20 generated items and a held-out item", n=n, n_ref=n_ref)
     weight = np.array(weights) / sum(weights)
     value, half = weight @ scores, Z * np.sqrt((weight**2).sum())
-    return Estimate(value, value - half, value + half, "normal", len(generated), len(heldout))
+    return Estimate(value, value - half, value + half, "normal", n, n_ref)
 
 
 # --- what the model itself gives away ------------------------------------------------------------
@@ -267,11 +292,13 @@ def copying_ct(
 def loss_gap(*, train: Losses, heldout: Losses, seed: int = 0) -> Estimate:
     """Nats per token of held-out examples less those of training examples: 0 without over-fitting.
 
-    The interval supposes independent examples, as overlapping windows of a text are not. Raises
-    UserError for losses that are not finite and for examples without tokens.
+    The interval supposes independent examples, as overlapping windows of a text are not. Counts
+    training examples as n and held-out ones as n_ref. Raises UserError for losses that are not
+    finite and for examples without tokens.
     """
     train, heldout = _losses(train), _losses(heldout)
-    return difference(ratio(*heldout, seed=seed), ratio(*train, seed=seed + 1))
+    gap = difference(ratio(*heldout, seed=seed), ratio(*train, seed=seed + 1))
+    return dataclasses.replace(gap, n=len(train[0]), n_ref=len(heldout[0]))
 
 
 def membership_auc(*, train: Losses, heldout: Losses) -> Estimate:
@@ -279,11 +306,11 @@ def membership_auc(*, train: Losses, heldout: Losses) -> Estimate:
 
     The area under the ROC curve of a threshold on the loss (Yeom et al., 2018). The interval holds
     all values that are compatible with the one found, by the variance of Hanley and McNeil (1982).
-    Raises UserError as `loss_gap` does.
+    Counts, and raises UserError, as `loss_gap` does.
     """
     train_N, heldout_M = (np.divide(*_losses(losses)) for losses in (train, heldout))
     n, m = len(train_N), len(heldout_M)
-    if why := _missing({"training": n, "held-out": m}):
+    if why := _unfit({"training": train_N, "held-out": heldout_M}):
         return why
     value = _pairs_above(heldout_M, train_N) / (n * m)
     area = np.linspace(0, 1, 10001)
@@ -321,18 +348,24 @@ def _losses(losses: Losses) -> Losses:
     return nats_N, tokens_N
 
 
-def _missing(sizes: dict[str, int]) -> Estimate | None:
-    """Why nothing can be said of these numbers of items, if one is 0."""
-    for kind, size in sizes.items():
-        if size == 0:
-            return undetermined(f"no {kind} items", n=sizes.get("generated", 0))
+def _unfit(sets: dict[str, np.ndarray], vary: Sequence[str] = ()) -> Estimate | None:
+    """Why nothing can be said: a set is empty, or one of those that must vary does not.
+
+    The first set is the one that is judged, the second what it is held against.
+    """
+    n, n_ref = [len(items) for items in sets.values()][:2]
+    for kind, items in sets.items():
+        if len(items) == 0:
+            return undetermined(f"no {kind} items", n=n, n_ref=n_ref)
+        if kind in vary and not np.ptp(items, axis=0).any():
+            return undetermined(f"no two {kind} items differ", n=n, n_ref=n_ref)
     return None
 
 
-def _share(is_N: np.ndarray, group_N: np.ndarray, *, n_ref: int, note: str = "") -> Estimate:
+def _share(is_N: np.ndarray, group_N: np.ndarray, *, n_ref: int) -> Estimate:
     """The share of items that are, where items of one group (here: one neighbour) are one."""
     effective = effective_size(np.bincount(group_N))
-    return wilson(int(is_N.sum()), len(is_N), effective=effective, n_ref=n_ref, note=note)
+    return wilson(int(is_N.sum()), len(is_N), effective=effective, n_ref=n_ref)
 
 
 def _pairs_above(a_N: np.ndarray, b_M: np.ndarray) -> float:
@@ -342,7 +375,7 @@ def _pairs_above(a_N: np.ndarray, b_M: np.ndarray) -> float:
 
 
 def _z_score(a_N: np.ndarray, b_M: np.ndarray) -> float:
-    """U as a z score under the hypothesis of one distribution, with correction for continuity."""
+    """U as a z score under the hypothesis of one distribution."""
     n, m = len(a_N), len(b_M)
     u = _pairs_above(a_N.ravel(), b_M.ravel())
-    return (u - (n * m / 2 - 0.5)) / np.sqrt(n * m * (n + m + 1) / 12)
+    return (u - n * m / 2) / np.sqrt(n * m * (n + m + 1) / 12)

@@ -30,19 +30,16 @@ class Measures:
     metrics: dict[str, Estimate] = dataclasses.field(default_factory=dict)
 
 
-def profile(items: Measures, *, heldout: Measures | None, noise: Measures) -> dict[str, Estimate]:
+def profile(items: Measures, *, best: float | None, noise: Measures) -> dict[str, Estimate]:
     """Quality, novelty and diversity, each 0 .. 1 between its anchors.
 
-    Quality is the share of valid items, on a scale from that of noise to that of held-out items.
-    Novelty and diversity are the worst of their measures: a set must pass all of them.
+    Quality is the share of valid items, on a scale from that of noise to `best`, that of real items
+    (None without them). Novelty and diversity are the worst of their measures: a set must pass all.
     """
     quality = undetermined("no held-out data", n=len(items.valid_N))
-    if heldout is not None:
-        quality = _between(
-            wilson(items.valid_N.sum(), len(items.valid_N), n_ref=len(heldout.valid_N)),
-            _share(noise.valid_N),
-            _share(heldout.valid_N),
-        )
+    if best is not None:
+        share = wilson(items.valid_N.sum(), len(items.valid_N))
+        quality = _between(share, _share(noise.valid_N), best)
     return {
         "quality": quality,
         "novelty": _worst(items.novelty, len(items.valid_N)),
@@ -50,8 +47,10 @@ def profile(items: Measures, *, heldout: Measures | None, noise: Measures) -> di
     }
 
 
-def creative_yield(items: Measures, *, heldout: Measures | None) -> Yield:
+def creative_yield(items: Measures, *, heldout: Measures | None, doubt: str = "") -> Yield:
     """Of the items, how many are valid, original and distinct at once; and relative to held-out.
+
+    `doubt`: why held-out items are no standard for all three at once; there is no relative yield.
 
     After the valid, unique and novel molecules of Polykovskiy et al. (2020, MOSES), with thresholds
     that held-out data set.
@@ -61,8 +60,8 @@ def creative_yield(items: Measures, *, heldout: Measures | None) -> Yield:
         return Yield(nothing, nothing)
     absolute = wilson(items.distinct_N.sum(), len(items.distinct_N), n_ref=len(heldout.valid_N))
     best = _share(heldout.distinct_N)
-    if absolute.value is None or best == 0:
-        note = absolute.note or "no held-out item is valid, original and distinct"
+    if absolute.value is None or best == 0 or doubt:
+        note = doubt or absolute.note or "no held-out item is valid, original and distinct"
         relative = undetermined(note, n=absolute.n, n_ref=absolute.n_ref)
     else:
         relative = absolute.scaled(1 / best)

@@ -115,7 +115,7 @@ def _neighbours(y, texts, chosen: list[int], item, seen: text.Tests) -> list[Nei
             return [""] * len(chosen)
         return [masked(pool[j]) for j in nearest(features_ND, pool_PD)[1][:, 0]]
 
-    train, heldout = closest(y.trained, y.trained_PD), closest(y.reference, y.reference_MD)
+    train, heldout = closest(y.trained, y.trained_PD), closest(y.reference, y.features(y.reference))
     usual = y.usual_copied
     below = [
         None if usual is None else 100 * np.searchsorted(usual, seen.copied[i]) / len(usual)

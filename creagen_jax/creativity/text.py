@@ -42,6 +42,8 @@ WIDTH = 256  # of the features
 EDGE = 0  # the unit before and after a whole text: with it, a copy of all of it is longer
 WORD = re.compile(r"\w+")
 REPEATS = 20  # halves for an interval
+PERMUTATIONS = 2000  # of the test of the held-out-neighbour rate
+UNSEEN = 5  # at most one of so many training texts is kept from the scorers
 LEAK = 0.01  # share of held-out texts that may also be training texts
 FAR = 1.5  # a held-out-neighbour rate of held-out texts beyond this, or its inverse, is no chance
 
@@ -90,32 +92,40 @@ class Alphabet(NamedTuple):
 @dataclasses.dataclass(frozen=True, eq=False)
 class Yardstick:
     """All that texts are held against. Without held-out texts there are no limits, and whatever
-    rests on them is undetermined."""
+    rests on them is undetermined.
+
+    Quality and diversity compare with `standard` and `peers`: the two halves of the held-out texts,
+    if these are a random part of all. Else it is training texts that `spelling` and `phrases` have
+    not seen, because held-out texts from another source would set another standard.
+    """
 
     line: bool  # a text is a whole, with a beginning and an end; else a piece of a longer one
     words: bool  # units are words
-    alphabet: Alphabet
+    alphabet: Alphabet  # of all texts
     documents: list[str]  # the training texts, uncut
     units: Texts  # theirs
     index: suffix.Index  # of them
+    trained: list[str]  # the training texts, cut, each once
+    reference: list[str]  # one half of the held-out texts
+    heldout: list[str]  # the other half
+    pool: suffix.Index  # of `trained` and `reference`, a document each
+    doubt: str  # why held-out and training texts are not exchangeable; "" if they are
+    seen: Alphabet  # of the texts that the scorers were fitted to
     spelling: ngrams.Scorer
     phrases: ngrams.Scorer | None  # None where units are characters
     features: Callable[[Sequence[str]], np.ndarray]
-    trained: list[str]  # the training texts, each once
-    reference: list[str]  # held-out texts that set the limits
-    heldout: list[str]  # other held-out texts, that are measured as generated ones are
-    pool: suffix.Index  # of `trained` and `reference`, a document each
-    reference_MD: np.ndarray  # features
-    heldout_ND: np.ndarray
+    standard: list[str]  # real texts that set the limits of validity and are to be covered
+    peers: list[str]  # others, as good as generated texts can be
+    standard_MD: np.ndarray  # features
+    peers_ND: np.ndarray
     size: int  # texts in a comparison that depends on their number
-    limits: Tests | None = None  # only a few reference texts have more
-    alike: float = 0.0  # distance of features below which only few reference texts have another
+    limits: Tests | None = None  # only a few real texts have more
+    best: float | None = None  # share of the peers that are valid
+    alike: float = 0.0  # distance of features below which only few real texts have another
     usual: int = SPANS[0]  # units of a copied span that is nothing special
     usual_copied: np.ndarray | None = None  # how much of each reference text is copied, sorted
-    heldout_units: Texts | None = None
-    heldout_index: Estimate = NOTHING  # their creativity index
-    heldout_coverage: Estimate = NOTHING
-    doubt: str = "no held-out texts"  # why they and training texts are not exchangeable
+    heldout_index: Estimate = NOTHING  # the creativity index of the held-out texts
+    coverage: Estimate = NOTHING  # by the peers
 
     @cached_property
     def trained_PD(self) -> np.ndarray:
@@ -146,23 +156,30 @@ def yardstick(
     as the held-out ones are; reference, heldout: two halves of the held-out texts; size: how many
     texts will be measured, at least.
     """
-    alphabet, words = _alphabet(documents, reference), unit == "word"
+    words = unit == "word"
+    alphabet = _alphabet(documents, reference)
     # Labels of the pool are exchangeable only if each text is in it once.
     trained = list(dict.fromkeys(train))
-    features = _features(trained, reference, seed)
+    units = texts_of(documents, alphabet, line=line, words=words)
+    pool = suffix.build(texts_of([*trained, *reference], alphabet, line=line, words=words).ids)
+    others = texts_of(heldout, alphabet, line=line, words=words)
+    doubt = _doubt(pool, trained, reference, heldout, others)
+
+    known, standard, peers = list(documents), list(reference), list(heldout)
+    if doubt and standard and peers:
+        known, standard, peers = _unseen(trained, 2 * size, seed)
+    seen = _alphabet(known, [])
     spelling = ngrams.fit(
-        _characters(documents, alphabet),
-        vocabulary=len(alphabet.characters) + 1,
+        _characters(known, seen),
+        vocabulary=len(seen.characters) + 1,
         order=CHARACTERS,
         whole=line,
     )
     phrases = None
     if words:
-        common = _common(texts_of(documents, alphabet, line=False, words=True), alphabet)
-        phrases = ngrams.fit(common, vocabulary=alphabet.common + 1, order=PHRASES, whole=line)
-
-    units = texts_of(documents, alphabet, line=line, words=words)
-    pool = texts_of([*trained, *reference], alphabet, line=line, words=words)
+        common = _common(texts_of(known, seen, line=False, words=True), seen)
+        phrases = ngrams.fit(common, vocabulary=seen.common + 1, order=PHRASES, whole=line)
+    features = _features(known, standard, seed)
     y = Yardstick(
         line=line,
         words=words,
@@ -170,50 +187,62 @@ def yardstick(
         documents=list(documents),
         units=units,
         index=suffix.build(units.ids),
-        spelling=spelling,
-        phrases=phrases,
-        features=features,
         trained=trained,
         reference=list(reference),
         heldout=list(heldout),
-        pool=suffix.build(pool.ids),
-        reference_MD=features(reference),
-        heldout_ND=features(heldout),
-        size=min(size, len(reference), len(heldout)),
+        pool=pool,
+        doubt=doubt,
+        seen=seen,
+        spelling=spelling,
+        phrases=phrases,
+        features=features,
+        standard=standard,
+        peers=peers,
+        standard_MD=features(standard),
+        peers_ND=features(peers),
+        size=min(size, len(standard), len(peers)),
     )
-    return _calibrated(y, seed) if reference and heldout else y
+    return _calibrated(y, seed) if standard and peers else y
 
 
 def _calibrated(y: Yardstick, seed: int) -> Yardstick:
-    """With what held-out texts tell: limits, and whether they may be compared at all."""
-    seen = tests(y, y.reference)
-    limits = Tests(*(np.quantile(each, 1 - TOLERANCE, method="higher") for each in seen))
-    beside_MD = y.reference_MD[: y.size]
+    """With what real texts tell: limits, and the numbers that others are compared with."""
+    standard, reference = tests(y, y.standard), tests(y, y.reference)
+    looks = standard._replace(span=reference.span, copied=reference.copied, whole=reference.whole)
+    limits = Tests(*(np.quantile(each, 1 - TOLERANCE, method="higher") for each in looks))
+    beside_MD = y.standard_MD[: y.size]
     alike = 0.0
     if len(beside_MD) > 1:
         alike = np.quantile(nearest(beside_MD, beside_MD, exclude_self=True)[0], TOLERANCE)
-    units = units_of(y, y.heldout)
+    matches = suffix.match(y.index, units_of(y, y.heldout).ids)
     y = dataclasses.replace(
         y,
         limits=limits,
         alike=float(alike),
-        usual=max(SPANS[0], int(np.median(seen.span))),
-        usual_copied=np.sort(seen.copied),
-        heldout_units=units,
-        heldout_index=_creativity_index(suffix.match(y.index, units.ids), seed),
-        doubt="",
+        usual=max(SPANS[0], int(np.median(reference.span))),
+        usual_copied=np.sort(reference.copied),
+        heldout_index=_creativity_index(matches, seed),
+        coverage=_covered(y, y.peers_ND, REPEATS, seed),
     )
-    y = dataclasses.replace(y, doubt=_doubt(y, seed))
-    return dataclasses.replace(y, heldout_coverage=_covered(y, y.heldout_ND, REPEATS, seed))
+    found = faults(y, y.peers, tests(y, y.peers))
+    return dataclasses.replace(y, best=float(np.mean([not each for each in found])))
 
 
-def _doubt(y: Yardstick, seed: int) -> str:
+def _doubt(
+    pool: suffix.Index,
+    trained: Sequence[str],
+    reference: Sequence[str],
+    heldout: Sequence[str],
+    units: Texts,
+) -> str:
     """Why held-out texts are no random part of all texts; "" if they may be one."""
-    trained = {text.casefold() for text in y.trained}
-    leaked = np.mean([text.casefold() in trained for text in [*y.reference, *y.heldout]])
+    if not reference or not heldout:
+        return "no held-out texts"
+    folded = {text.casefold() for text in trained}
+    leaked = np.mean([text.casefold() in folded for text in [*reference, *heldout]])
     if leaked > LEAK:
         return f"{leaked:.1%} of the held-out texts are also training texts"
-    rate = neighbour_rate(y, y.heldout_units, seed=seed).estimate
+    rate = _neighbour_rate(pool, len(trained), units).estimate
     if rate.value is not None and (
         (rate.low > 1 and rate.value > FAR) or (rate.high < 1 and rate.value < 1 / FAR)
     ):
@@ -225,12 +254,29 @@ def _doubt(y: Yardstick, seed: int) -> str:
     return ""
 
 
+def _unseen(trained: Sequence[str], most: int, seed: int) -> tuple[list[str], list[str], list[str]]:
+    """Training texts at random: those that scorers may see, and two halves of those that they may
+    not, `most` in all."""
+    order = np.random.default_rng(seed).permutation(len(trained))
+    apart = min(most, len(trained) // UNSEEN)
+    cuts = np.split(order, [apart // 2, apart])
+    standard, peers, known = ([trained[i] for i in cut] for cut in cuts)
+    return known, standard, peers
+
+
 # --- units ---------------------------------------------------------------------------------------
 
 
 def units_of(y: Yardstick, texts: Sequence[str]) -> Texts:
     """Texts as this yardstick compares them."""
     return texts_of(texts, y.alphabet, line=y.line, words=y.words)
+
+
+def tokens(y: Yardstick, texts: Sequence[str]) -> list[list[str]]:
+    """Units as they are written, without case."""
+    if y.words:
+        return [[word.casefold() for word in WORD.findall(text)] for text in texts]
+    return [list(text.casefold()) for text in texts]
 
 
 def texts_of(texts: Sequence[str], alphabet: Alphabet, *, line: bool, words: bool) -> Texts:
@@ -330,17 +376,17 @@ def _tests(
 ) -> Tests:
     phrases, unknown = np.zeros(len(texts)), np.zeros(len(texts))
     if y.phrases is not None:
-        bare = texts_of(texts, y.alphabet, line=False, words=True)
-        phrases = _per_token(*ngrams.score(y.phrases, _common(bare, y.alphabet)))
-        strange = [(ids > y.alphabet.known).sum() for ids in bare.ids]
+        bare = texts_of(texts, y.seen, line=False, words=True)
+        phrases = _per_token(*ngrams.score(y.phrases, _common(bare, y.seen)))
+        strange = [(ids > y.seen.known).sum() for ids in bare.ids]
         unknown = np.array(strange) / np.maximum([len(ids) for ids in bare.ids], 1)
     covers, whole = originality.covers(matches), originality.copied_whole(matches)
     shares = originality.unique_shares(covers, low=SPANS[0], high=SPANS[1], whole=whole)
     return Tests(
-        spelling=_per_token(*ngrams.score(y.spelling, _characters(texts, y.alphabet))),
+        spelling=_per_token(*ngrams.score(y.spelling, _characters(texts, y.seen))),
         phrases=phrases,
         unknown=unknown,
-        repetition=ngrams.repetition(units.ids, REPEATED),
+        repetition=ngrams.repetition(tokens(y, texts), REPEATED),
         span=originality.longest_span(covers),
         copied=1 - shares,
         whole=whole,
@@ -384,12 +430,13 @@ def measure(
     """
     units, features_ND = units_of(y, texts), y.features(texts)
     matches = suffix.match(y.index, units.ids)
-    index, rate = _creativity_index(matches, seed), neighbour_rate(y, units, seed=seed)
+    index = _creativity_index(matches, seed)
+    rate = neighbour_rate(y, units, permutations=PERMUTATIONS if full else 0, seed=seed)
     novelty = {
         "creativity_ratio": quotient(index, y.heldout_index),
         "heldout_neighbour_rate_match": rate.estimate,
     }
-    diversity = _diversity(y, units, features_ND, REPEATS if intervals else 0, seed)
+    diversity = _diversity(y, texts, features_ND, REPEATS if intervals else 0, seed)
     valid_N = original_N = distinct_N = np.zeros(0, bool)
     if y.limits is not None:
         seen = _tests(y, texts, units, matches)
@@ -400,17 +447,27 @@ def measure(
     metrics = {**novelty, **diversity, "creativity_index": index}
     if full:
         p = rate.p if rate.estimate.value is not None else None
-        metrics |= _spans(matches, p, seed) | _ngrams(y, texts, units, seed)
-        metrics |= _by_features(y, features_ND, seed)
+        metrics |= _spans(matches, p, seed) | _ngrams(y, texts, seed)
+        metrics |= _by_features(y, features_ND, REPEATS if intervals else 0, seed)
     return Measures(valid_N, original_N, distinct_N, novelty, diversity, metrics)
 
 
-def neighbour_rate(y: Yardstick, units: Texts, *, seed: int = 0) -> memorisation.HNR:
+def neighbour_rate(
+    y: Yardstick, units: Texts, *, permutations: int = 0, seed: int = 0
+) -> memorisation.HNR:
     """The held-out-neighbour rate by longest matches; undetermined where `y.doubt` says why."""
-    weight_P = originality.match_weights(y.pool, suffix.match(y.pool, units.ids))
-    in_heldout_P = np.arange(len(weight_P)) >= len(y.trained)
-    found = memorisation.heldout_neighbour_rate(weight_P, in_heldout_P, seed=seed)
+    found = _neighbour_rate(y.pool, len(y.trained), units, permutations, seed)
     return dataclasses.replace(found, estimate=_unless(y.doubt, found.estimate))
+
+
+def _neighbour_rate(
+    pool: suffix.Index, trained: int, units: Texts, permutations: int = 0, seed: int = 0
+) -> memorisation.HNR:
+    weight_P = originality.match_weights(pool, suffix.match(pool, units.ids))
+    in_heldout_P = np.arange(len(weight_P)) >= trained
+    return memorisation.heldout_neighbour_rate(
+        weight_P, in_heldout_P, permutations=permutations, seed=seed
+    )
 
 
 def _creativity_index(matches: Sequence[suffix.Match], seed: int) -> Estimate:
@@ -420,30 +477,29 @@ def _creativity_index(matches: Sequence[suffix.Match], seed: int) -> Estimate:
 
 
 def _diversity(
-    y: Yardstick, units: Texts, features_ND: np.ndarray, repeats: int, seed: int
+    y: Yardstick, texts: Sequence[str], features_ND: np.ndarray, repeats: int, seed: int
 ) -> dict[str, Estimate]:
-    """Variety relative to that of as many held-out texts."""
+    """Variety relative to that of as many peers."""
     if y.limits is None:
         return {"vendi_ratio": dataclasses.replace(NOTHING, n=len(features_ND))}
-    same = ngrams.equal_budget(units.ids[: y.size], y.heldout_units.ids[: y.size])
     sets, how = _sets(y, features_ND), {"repeats": repeats, "seed": seed}
+    same = ngrams.equal_budget(tokens(y, texts[: y.size]), tokens(y, y.peers[: y.size]))
     variety = [ngrams.distinct(part, VARIETY, seed=seed) for part in same]
     return {
-        "vendi_ratio": vendi_ratio(**{**sets, "real": y.heldout_ND[: y.size]}, **how),
+        "vendi_ratio": vendi_ratio(**{**sets, "real": y.peers_ND[: y.size]}, **how),
         f"distinct_{VARIETY}_ratio": quotient(*variety),
-        "coverage_ratio": quotient(_covered(y, features_ND, repeats, seed), y.heldout_coverage),
+        "coverage_ratio": quotient(_covered(y, features_ND, repeats, seed), y.coverage),
     }
 
 
 def _covered(y: Yardstick, features_ND: np.ndarray, repeats: int, seed: int) -> Estimate:
-    """Coverage of the reference texts."""
-    sets = _sets(y, features_ND)
+    """Coverage of the standard."""
     how = {"shares": ["coverage"], "repeats": repeats, "seed": seed}
-    return _unless(y.doubt, fidelity.prdc_estimates(**sets, **how)["coverage"])
+    return fidelity.prdc_estimates(**_sets(y, features_ND), **how)["coverage"]
 
 
 def _sets(y: Yardstick, features_ND: np.ndarray) -> dict[str, np.ndarray]:
-    return {"real": y.reference_MD[: y.size], "generated": features_ND[: y.size]}
+    return {"real": y.standard_MD[: y.size], "generated": features_ND[: y.size]}
 
 
 def _unless(doubt: str, estimate: Estimate) -> Estimate:
@@ -464,39 +520,38 @@ def _spans(matches: Sequence[suffix.Match], p: float | None, seed: int) -> dict[
     }
 
 
-def _ngrams(y: Yardstick, texts: Sequence[str], units: Texts, seed: int) -> dict[str, Estimate]:
-    n = len(texts)
-    forward = ratio(*ngrams.score(y.spelling, _characters(texts, y.alphabet)), seed=seed)
-    found = {f"distinct_{k}": ngrams.distinct(units.ids, k, seed=seed) for k in (1, 2, 3)}
+def _ngrams(y: Yardstick, texts: Sequence[str], seed: int) -> dict[str, Estimate]:
+    n, written, characters = len(texts), tokens(y, texts), _characters(texts, y.seen)
+    repeated_N = ngrams.repetition(written, REPEATED)
+    found = {f"distinct_{k}": ngrams.distinct(written, k, seed=seed) for k in (1, 2, 3)}
     found |= {
-        "forward_cross_entropy": forward,
-        "self_bleu": self_bleu(units.ids, seed=seed),
-        "repetition": ratio(ngrams.repetition(units.ids, REPEATED), np.ones(n), seed=seed),
+        "forward_cross_entropy": ratio(*ngrams.score(y.spelling, characters), seed=seed),
+        "self_bleu": self_bleu(written, seed=seed),
+        "repetition": ratio(repeated_N, np.ones(n), seed=seed),
     }
     if y.limits is None:
         return found
-    budget, _ = ngrams.equal_budget(
-        _characters(texts, y.alphabet), _characters(y.heldout, y.alphabet)
-    )
-    scorer = ngrams.fit(
-        budget, vocabulary=len(y.alphabet.characters) + 1, order=CHARACTERS, whole=y.line
-    )
-    nats_M, tokens_M = ngrams.score(scorer, _characters(y.reference, y.alphabet))
+    budget, _ = ngrams.equal_budget(characters, _characters(y.peers, y.seen))
+    vocabulary = len(y.seen.characters) + 1
+    scorer = ngrams.fit(budget, vocabulary=vocabulary, order=CHARACTERS, whole=y.line)
+    nats_M, tokens_M = ngrams.score(scorer, _characters(y.standard, y.seen))
     backward = ratio(nats_M, tokens_M, seed=seed)
     return found | {"backward_cross_entropy": dataclasses.replace(backward, n=n, n_ref=len(nats_M))}
 
 
-def _by_features(y: Yardstick, features_ND: np.ndarray, seed: int) -> dict[str, Estimate]:
+def _by_features(
+    y: Yardstick, features_ND: np.ndarray, repeats: int, seed: int
+) -> dict[str, Estimate]:
     if y.limits is None:
         return {}
-    sets = _sets(y, features_ND)
+    sets, how = _sets(y, features_ND), {"repeats": repeats, "seed": seed}
     trained = {"train": y.trained_PD, "generated": features_ND}
-    heldout = {**trained, "heldout": y.reference_MD}
+    heldout = {**trained, "heldout": y.features(y.reference)}
     neighbours = memorisation.hnr_features(**heldout, seed=seed).estimate
     return {
-        **fidelity.prdc_estimates(**sets, seed=seed),
+        **fidelity.prdc_estimates(**sets, **how),
         "mauve": mauve(**sets, seed=seed),
-        "frechet_relative": frechet_relative(baseline=y.heldout_ND, **sets, seed=seed),
+        "frechet_relative": frechet_relative(baseline=y.peers_ND, **sets, **how),
         "kid": kid(**sets, seed=seed),
         "mode_distance": mode_histogram(**sets, seed=seed).distance,
         "heldout_neighbour_rate_features": _unless(y.doubt, neighbours),

@@ -9,6 +9,7 @@ from creagen_jax.creativity.record import AXES, Counts, Report
 COLUMNS = 100  # of the terminal
 SCALE = 31  # characters between 0 and 1
 WARNINGS = 3  # shown in the summary
+LITTLE, MUCH = 0.9, 0.5  # of novelty: below them is copying in part, and for the most part
 
 
 def number(value: float) -> str:
@@ -78,7 +79,11 @@ def verdict(novelty: Estimate) -> str:
         return "Whether it copies its training data cannot be told: the interval is too wide."
     if novelty.high >= 1:
         return "There is no evidence that it copies its training data."
-    return "It copies its training data."
+    if novelty.value >= LITTLE:
+        return "It stays a little nearer to its training data than held-out data do."
+    if novelty.value >= MUCH:
+        return "It copies its training data in part."
+    return "It mostly copies its training data."
 
 
 def headline(report: Report) -> str:
