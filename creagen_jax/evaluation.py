@@ -99,7 +99,7 @@ def _check(runs: Sequence[Path], cfg: Config) -> None:
 
 def of_run(run: Path, request: Request, cfg: Config, *, say: Say = print) -> record.Report:
     """Draws samples from a run and judges them."""
-    drawn = _draw(run, request, cfg, cfg.checkpoint, say)
+    drawn = draw(run, request, cfg, cfg.checkpoint, say)
     on = bench(material.of_run(run, request), drawn.texts, seed=cfg.seed, fast=cfg.fast)
     return drawn.judge(on, run.name, probe=not cfg.fast)
 
@@ -114,7 +114,7 @@ def of_files(cfg: Config) -> record.Report:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Drawn:
+class Drawn:
     """Samples of a run."""
 
     run: Path
@@ -145,12 +145,13 @@ class _Drawn:
         )
 
 
-def _draw(run: Path, request: Request, cfg: Config, which: str, say: Say) -> _Drawn:
+def draw(run: Path, request: Request, cfg: Config, which: str, say: Say) -> Drawn:
+    """Samples of the best, the last or any other checkpoint."""
     model = generation.load(run, which, report=say)
     usual = LINES if model.codec.line else PIECES
     num = cfg.num or (usual // FAST if cfg.fast else usual)
     samples = generation.draw(model, request, num=num, seed=cfg.seed)
-    return _Drawn(run, model, samples, request.prompt)
+    return Drawn(run, model, samples, request.prompt)
 
 
 # --- many reports --------------------------------------------------------------------------------
@@ -169,40 +170,42 @@ def _series(runs: Sequence[Path], request: Request, cfg: Config, out: Path, say:
 
 
 def _brief(found: record.Report) -> str:
-    parts = {**found.profile, "yield": found.creative_yield.value}
+    parts = {**found.profile, "yield": found.creative_yield.shown}
     return "  ".join(f"{name} {words.brief(each)}" for name, each in parts.items())
 
 
 def sweep(run: Path, request: Request, cfg: Config, *, say: Say = print) -> tuple[str, Rows]:
     """A report for each value of a sampling setting: the page, and the reports."""
     setting, *values = cfg.sweep
-    requests = [_with(request, setting, value) for value in values]
+    requests = [with_setting(request, setting, value) for value in values]
     rows, on = [], None
     for value, asked in zip(values, requests, strict=True):
         say(f"{setting} {value} ...")
-        drawn = _draw(run, asked, cfg, cfg.checkpoint, say)
+        drawn = draw(run, asked, cfg, cfg.checkpoint, say)
         on = on or bench(material.of_run(run, request), drawn.texts, seed=cfg.seed, fast=cfg.fast)
-        rows.append((f"{setting} {value}", drawn.judge(on, run.name, probe=False)))
-    yields = [(found.creative_yield.value.value or 0, label) for label, found in rows]
+        rows.append((value, drawn.judge(on, run.name, probe=False)))
+    yields = [(found.creative_yield.absolute.value or 0, label) for label, found in rows]
     page = series.render(
         f"{run.name} by {setting}",
         rows,
-        sentences=[f"Creative Yield is highest at {max(yields)[1]}."],
+        sentences=[f"Creative Yield is highest at {setting} {max(yields)[1]}."],
         x=[float(value) for value in values],
         x_title=setting,
     )
     return page, rows
 
 
-def _with(request: Request, setting: str, value: str) -> Request:
+def with_setting(request: Request, setting: str, value: str) -> Request:
     """The request with a sampling setting changed. Raises UserError."""
     names = sorted(field.name for field in dataclasses.fields(request.sampling))
     if setting not in names:
         raise UserError(f"no setting '{setting}'; {config.nearest(setting, names)}")
+    kind = type(getattr(request.sampling, setting))
     try:
-        number = type(getattr(request.sampling, setting))(float(value))
+        number = kind(value)
     except ValueError:
-        raise UserError(f"--sweep {setting} takes numbers, not '{value}'") from None
+        numbers = "whole numbers" if kind is int else "numbers"
+        raise UserError(f"--sweep {setting} takes {numbers}, not '{value}'") from None
     sampling = dataclasses.replace(request.sampling, **{setting: number})
     return dataclasses.replace(request, sampling=sampling)
 
@@ -217,9 +220,9 @@ def along_training(
     rows, on = [], None
     for step in steps:
         say(f"step {step} ...")
-        drawn = _draw(run, request, cfg, str(step), say)
+        drawn = draw(run, request, cfg, str(step), say)
         on = on or bench(material.of_run(run, request), drawn.texts, seed=cfg.seed, fast=cfg.fast)
-        rows.append((f"step {step}", drawn.judge(on, run.name, probe=False)))
+        rows.append((str(step), drawn.judge(on, run.name, probe=False)))
     onset = series.onset(steps, [found.profile["novelty"] for _, found in rows])
     begins = "No checkpoint copies more than held-out data do."
     if onset is not None:
@@ -249,7 +252,7 @@ def compare(
     rows, on = [], None
     for run in runs:
         say(f"{run} ...")
-        drawn = _draw(run, request, cfg, cfg.checkpoint, say)
+        drawn = draw(run, request, cfg, cfg.checkpoint, say)
         on = on or bench(material.of_run(run, request), drawn.texts, seed=cfg.seed, fast=cfg.fast)
         rows.append((str(run), drawn.judge(on, str(run), probe=not cfg.fast)))
     return series.render("Runs compared", rows), rows

@@ -132,8 +132,10 @@ def _warnings(on: Bench, measures: Measures, generated: Sequence[str]) -> list[s
             "no held-out data: quality, novelty and diversity are undetermined, because nothing "
             "tells what is normal"
         )
-    elif not y.heldout:
+    elif not y.reference:
         found.append("the held-out data are too few to be split into halves: all is undetermined")
+    elif y.limits is None:
+        found.append(f"{y.doubt}, and the training texts are too few to stand in: all is undetermined")
     elif y.doubt:
         found.append(
             f"{y.doubt}: the held-out-neighbour rate and the relative yield are undetermined, and "

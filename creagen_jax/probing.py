@@ -30,7 +30,7 @@ def probe(model: Model, modality: str, dataset: Any, split: str, *, seed: int = 
     """
     source = data.get(modality)
     batches = {
-        name: list(source.eval_batches(dataset, name, size=BATCH, limit=WINDOWS))
+        name: list(source.eval_batches(dataset, name, size=BATCH, limit=WINDOWS, overlap=0))
         for name in ("train", split)
     }
     known, new = (_losses(model, batches[name]) for name in ("train", split))
@@ -92,10 +92,10 @@ def _extraction(model: Model, batches: list[dict[str, np.ndarray]]) -> Estimate:
 def _halves(batch: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The first half of each window as a prompt [B, P], its length [B], and what follows [B, S]."""
     x_BT = batch["x"]
-    half = x_BT.shape[1] // 2 + 1
+    half = x_BT.shape[1] // 2
     size_B = batch["mask"].astype(bool).sum(1) + 1
     length_B = ((size_B + 1) // 2).astype(np.int32)
     place_BS = length_B[:, None] + np.arange(min(half, SPAN))
     inside_BS = np.minimum(place_BS, x_BT.shape[1] - 1)
     rest_BS = np.where(place_BS < size_B[:, None], np.take_along_axis(x_BT, inside_BS, axis=1), END)
-    return x_BT[:, :half], length_B, rest_BS
+    return x_BT[:, : half + 1], length_B, rest_BS

@@ -53,7 +53,7 @@ def test_tensorflow_and_torch_are_not_needed():
         assert not tops & {"tensorflow", "torch"}, path
 
 
-@pytest.mark.parametrize("name", ["train.py", "sample.py"])
+@pytest.mark.parametrize("name", ["train.py", "sample.py", "evaluate.py"])
 def test_commands_are_short(name):
     assert len((ROOT / name).read_text().splitlines()) <= 60
 

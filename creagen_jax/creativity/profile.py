@@ -34,7 +34,8 @@ def profile(items: Measures, *, best: float | None, noise: Measures) -> dict[str
     """Quality, novelty and diversity, each 0 .. 1 between its anchors.
 
     Quality is the share of valid items, on a scale from that of noise to `best`, that of real items
-    (None without them). Novelty and diversity are the worst of their measures: a set must pass all.
+    (None without them). Novelty and diversity are the worst of their measures, for a set must pass
+    all: the one whose interval ends lowest, so that the roughest measure does not decide by chance.
     """
     quality = undetermined("no held-out data", n=len(items.valid_N))
     if best is not None:
@@ -123,12 +124,12 @@ def _between(value: Estimate, zero: float, one: float) -> Estimate:
 
 
 def _worst(measures: dict[str, Estimate], n: int) -> Estimate:
-    """The lowest of the determined ones, forced into 0 .. 1; its note says which that is."""
+    """The lowest beyond doubt of the determined ones, forced into 0 .. 1; its note names it."""
     known = {name: each for name, each in measures.items() if each.value is not None}
     if not known:
         reasons = "; ".join(dict.fromkeys(each.note for each in measures.values()))
         return undetermined(reasons or "nothing to measure it by", n=n)
-    name = min(known, key=lambda name: known[name].value)
+    name = min(known, key=lambda name: (known[name].high, known[name].value))
     return dataclasses.replace(known[name].clipped(), note=f"the lowest of its measures: {name}")
 
 

@@ -44,6 +44,11 @@ class Yield:
     counts: Counts | None = None  # None where it is undetermined
     heldout: Counts | None = None  # held-out items in place of the generated
 
+    @property
+    def shown(self) -> Estimate:
+        """The relative one, or where it is undetermined the absolute one."""
+        return self.absolute if self.value.value is None else self.value
+
 
 @dataclasses.dataclass(frozen=True)
 class Composite:

@@ -124,7 +124,7 @@ def _difference(other: Estimate | None, first: Estimate) -> Markup | str:
 def _main(report: Report) -> dict[str, Estimate]:
     """The axes and Creative Yield, by their headings."""
     values = {axis.capitalize(): report.profile[axis] for axis in AXES}
-    return {**values, "Creative Yield": report.creative_yield.value}
+    return {**values, "Creative Yield": report.creative_yield.shown}
 
 
 def _warnings(rows: Rows) -> list[str]:

@@ -14,7 +14,8 @@ from creagen_jax.creativity.distances import nearest
 from creagen_jax.creativity.record import Curve, Gallery, Item, Neighbours, Private, Span
 
 LONGEST = 16  # units: the novelty curve shows n-grams up to here
-UNSELECTED, CHOSEN, PAIRS = 24, 12, 10  # items in the parts of the gallery
+UNSELECTED, CHOSEN, PAIRS = 24, 12, 10  # items in the parts of the gallery, if they are short,
+LONG = 200  # characters of a text that is long: there is a third of them then
 AROUND = 60  # characters of the source before and after a copied span
 MARGIN = 80  # characters beyond them that are searched for personal data, too
 EXAMPLES = 5  # of personal data of a kind
@@ -93,6 +94,8 @@ def gallery(
             reason=reason,
         )
 
+    divisor = 3 if np.median([len(each) for each in texts]) > LONG else 1
+    unselected, chosen, pairs = (most // divisor for most in (UNSELECTED, CHOSEN, PAIRS))
     valid_N = np.array([not found for found in reasons], bool)
     by_copy = sorted(range(len(texts)), key=lambda i: (-seen.copied[i], -seen.span[i]))
     by_surprise = sorted(np.flatnonzero(valid_N), key=lambda i: -seen.spelling[i])
@@ -100,10 +103,10 @@ def gallery(
     rejected = np.random.default_rng(seed).permutation(np.flatnonzero(~valid_N))
     copied = list({texts[i]: i for i in reversed(by_copy)}.values())[::-1]  # each text once
     return Gallery(
-        unselected=[item(i, ", ".join(reasons[i])) for i in range(min(len(texts), UNSELECTED))],
-        copied=_neighbours(y, texts, copied[:PAIRS], item, seen),
-        rarest=[item(i) for i in new[:CHOSEN]],
-        rejects=[item(i, ", ".join(reasons[i])) for i in rejected[:CHOSEN]],
+        unselected=[item(i, ", ".join(reasons[i])) for i in range(min(len(texts), unselected))],
+        copied=_neighbours(y, texts, copied[:pairs], item, seen),
+        rarest=[item(i) for i in new[:chosen]],
+        rejects=[item(i, ", ".join(reasons[i])) for i in rejected[:chosen]],
     )
 
 

@@ -105,7 +105,7 @@ def _of(counts: Counts) -> str:
 def summary(report: Report) -> list[str]:
     """About ten lines of at most COLUMNS characters."""
     rows = {axis: report.profile[axis] for axis in AXES}
-    rows["creative yield"] = report.creative_yield.value
+    rows["creative yield"] = report.creative_yield.shown
     lines = [report.title]
     lines += [f"{name:15} {_scale(each)} {brief(each)}" for name, each in rows.items()]
     worst = f"; the lowest axis is {report.composite.worst}" if report.composite.worst else ""
