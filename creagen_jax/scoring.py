@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from creagen_jax import config, models
+from creagen_jax.functional import ngram
 from creagen_jax.types import Batch, Params
 
 REFERENCE_ORDER = 6
@@ -80,13 +81,9 @@ def chains(data: ModuleType, dataset: Any, orders: Sequence[int]) -> tuple[Any, 
     for order in sorted(orders):
         cfg, state = chain(data, dataset, order)
         found[order] = state.params
-    largest = jax.tree.map(len, found[max(orders)])
-    return cfg, {order: jax.tree.map(_pad, params, largest) for order, params in found.items()}
-
-
-def _pad(array: jax.Array, size: int) -> jax.Array:
-    """Of a table of n-grams, whose last entry stands for what was never seen."""
-    return jnp.pad(array, (0, size - len(array)), mode="edge")
+    sizes = jax.tree.map(len, found[max(orders)])
+    padded = {order: jax.tree.map(ngram.pad, params, sizes) for order, params in found.items()}
+    return cfg, jax.tree.map(jnp.asarray, padded)
 
 
 def reference(data: ModuleType, dataset: Any) -> dict[str, Any]:

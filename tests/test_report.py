@@ -307,9 +307,10 @@ def test_longer_spans_are_shaded_darker_and_the_legend_says_so(lengths):
     ranges = dict(re.findall(r'class="copy(\d)">([^<]*)<', legend))
     assert min(levels) == 1 and {str(level) for level in levels} == set(ranges)
     for length, level in pairs:
-        start, stop = (re.findall(r"\d+", ranges[str(level)]) * 2)[:2]
-        assert int(start) <= length
-        assert "or more" in ranges[str(level)] or length <= int(stop)
+        shown = ranges[str(level)]
+        start, stop = (re.findall(r"\d+", shown) * 2 or [length] * 2)[:2]
+        assert "up to" in shown or int(start) <= length
+        assert "or more" in shown or length <= int(stop)
 
 
 def test_sources_are_shown_beside_what_was_copied():
@@ -354,7 +355,9 @@ def test_the_verdict_follows_the_interval():
     def said(*numbers):
         return words.verdict(Estimate(*numbers, "bootstrap", 10))
 
-    assert said(0.8, 0.7, 0.9) == "It copies its training data."
+    assert said(0.97, 0.95, 0.99).startswith("It stays a little nearer to its training data")
+    assert said(0.8, 0.7, 0.9) == "It copies its training data in part."
+    assert said(0.1, 0.0, 0.3) == "It mostly copies its training data."
     assert "no evidence" in said(0.8, 0.5, 1.0)
     assert "cannot be told" in said(0.5, 0.0, 1.0)
     assert "no held-out data." in words.verdict(undetermined("no held-out data", n=9))

@@ -13,8 +13,6 @@ from creagen_jax.data import sources
 
 few = settings(max_examples=30, deadline=None)
 
-RELATIVE = ("creativity_ratio", "heldout_neighbour_rate_match", "coverage_ratio")
-
 
 def split(texts, *sizes):
     """The texts in random order: training, reference, held-out and fresh ones."""
@@ -49,7 +47,9 @@ def paragraphs():
 def names():
     train, reference, heldout, fresh = split(NAMES, 1800, 500, 500, 500)
     y = lines(train, reference, heldout)
-    return types.SimpleNamespace(y=y, train=train, reference=reference, heldout=heldout, fresh=fresh)
+    return types.SimpleNamespace(
+        y=y, train=train, reference=reference, heldout=heldout, fresh=fresh
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,9 @@ def prose():
         unit=text.unit_of(heldout),
         size=10_000,
     )
-    return types.SimpleNamespace(y=y, train=train, reference=reference, heldout=heldout, fresh=fresh)
+    return types.SimpleNamespace(
+        y=y, train=train, reference=reference, heldout=heldout, fresh=fresh
+    )
 
 
 @pytest.fixture(params=["names", "prose"])
@@ -272,7 +274,8 @@ def test_texts_that_are_stitched_together_of_copies_are_not_new(prose):
     halves = [text.WORD.findall(each) for each in prose.train[:200]]
     following = halves[1:] + halves[:1]
     mixed = [
-        " ".join(a[: len(a) // 2] + b[len(b) // 2 :]) for a, b in zip(halves, following, strict=True)
+        " ".join(a[: len(a) // 2] + b[len(b) // 2 :])
+        for a, b in zip(halves, following, strict=True)
     ]
     found, fresh = measured(prose.y, mixed).novelty, measured(prose.y, prose.fresh).novelty
     assert 0 < found["creativity_ratio"].value < 0.3 < fresh["creativity_ratio"].low
@@ -296,8 +299,8 @@ def test_the_order_of_texts_does_not_matter(real):
     a, b = measured(real.y, texts), measured(real.y, [texts[i] for i in order])
     np.testing.assert_array_equal(a.valid_N[order], b.valid_N)
     np.testing.assert_array_equal(a.original_N[order], b.original_N)
-    for name in a.metrics:
-        assert a.metrics[name].value == pytest.approx(b.metrics[name].value, rel=1e-6), name
+    for name in a.metrics:  # an equal budget of words may end within another text
+        assert a.metrics[name].value == pytest.approx(b.metrics[name].value, rel=1e-3), name
 
 
 def test_intervals_change_no_value(real):
@@ -340,13 +343,13 @@ def small():
     return split(NAMES, 600, 200, 200, 200)
 
 
-def assert_refused(y, texts):
-    """Whatever needs held-out texts to be a random part of all is undetermined."""
+def refused(y, texts):
+    """What needs held-out texts to be a random part of all texts is undetermined."""
     found = measured(y, texts)
-    assert found.novelty["heldout_neighbour_rate_match"].value is None
-    assert found.novelty["heldout_neighbour_rate_match"].note == y.doubt != ""
+    rate = found.novelty["heldout_neighbour_rate_match"]
+    assert rate.value is None and rate.note == y.doubt != ""
     assert_sound(found)
-    return found
+    return found.novelty["creativity_ratio"]
 
 
 def test_a_random_part_of_all_texts_is_not_doubted(real, small):
@@ -362,7 +365,7 @@ def test_heldout_texts_that_leak_are_refused(small, change):
     leaked = [change(each) for each in train[:20]]
     y = lines(train, [*leaked[:10], *reference[10:]], [*leaked[10:], *heldout[10:]])
     assert "5.0%" in y.doubt and "also training texts" in y.doubt
-    assert_refused(y, fresh)
+    assert refused(y, fresh).note == y.doubt  # copies look new beside copies
 
 
 def test_heldout_texts_that_resemble_training_texts_are_refused(small):
@@ -370,7 +373,7 @@ def test_heldout_texts_that_resemble_training_texts_are_refused(small):
     near = [each + "x" for each in train]
     y = lines(train, near[:200], near[200:400])
     assert "the training texts" in y.doubt
-    assert_refused(y, fresh)
+    assert refused(y, fresh).note == y.doubt
 
 
 @pytest.fixture(scope="module")
@@ -383,7 +386,8 @@ def foreign(small):
 
 def test_heldout_texts_from_another_source_are_refused(foreign, small):
     assert "each other" in foreign.doubt
-    assert_refused(foreign, small[3])
+    assert 0 < refused(foreign, small[3]).value <= 1
+    assert refused(foreign, small[0]).value == 0
 
 
 def test_in_doubt_texts_are_held_against_training_texts_that_no_scorer_saw(foreign, small):
@@ -445,5 +449,3 @@ def test_training_texts_too_short_for_a_piece():
     found = measured(y, ["one two three", "four"])
     assert_sound(found)
     assert found.metrics["creativity_index"].value is not None
-
-

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from itertools import groupby
 
 import numpy as np
 
@@ -90,7 +90,7 @@ def _shaded(item: Item, steps: list[int], unit: str) -> list:
     for i in sorted(range(len(item.spans)), key=lambda i: item.spans[i].length):
         owner[item.spans[i].start : item.spans[i].stop] = i
     out = []
-    for i, places in groupby(range(len(item.text)), key=lambda place: owner[place]):
+    for i, places in itertools.groupby(range(len(item.text)), key=lambda place: owner[place]):
         places = list(places)
         part = item.text[places[0] : places[-1] + 1]
         out.append(part if i < 0 else _mark(part, item.spans[i], steps, unit))
@@ -131,9 +131,10 @@ def _legend(steps: list[int], unit: str) -> Markup:
 
 
 def _ranges(steps: list[int]) -> list[str]:
-    starts = [1, *steps]
-    closed = [
+    if not steps:
+        return ["any"]
+    between = [
         str(start) if start == stop - 1 else f"{start} to {stop - 1}"
-        for start, stop in zip(starts, steps, strict=False)
+        for start, stop in itertools.pairwise(steps)
     ]
-    return [*closed, f"{starts[-1]} or more"]
+    return [f"up to {steps[0] - 1}", *between, f"{steps[-1]} or more"]

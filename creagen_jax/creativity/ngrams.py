@@ -221,22 +221,10 @@ def _probability(tables: ngram.Tables, unigram_V: jax.Array, rows_ML: jax.Array)
 
 
 def _padded(tables: ngram.Tables) -> ngram.Tables:
-    """The same model in arrays of lengths that many models share, to compile `_probability` once.
-
-    Nodes are added that have no children and no n-grams, as the last one already is.
-    """
+    """The same model in arrays of lengths that many models share, so that few are compiled for."""
     nodes, edges, entries = (
-        1 << max(len(a).bit_length(), 12) for a in (tables.backoff, tables.item, tables.token)
+        1 << max(len(table).bit_length(), 12)
+        for table in (tables.backoff, tables.item, tables.token)
     )
-
-    def pad(array: np.ndarray, size: int, value: float) -> np.ndarray:
-        return np.pad(array, (0, size - len(array)), constant_values=value)
-
-    return ngram.Tables(
-        children=pad(tables.children, nodes + 1, tables.children[-1]),
-        item=pad(tables.item, edges, ngram.START),
-        ngrams=pad(tables.ngrams, nodes + 1, tables.ngrams[-1]),
-        token=pad(tables.token, entries, ngram.START),
-        weight=pad(tables.weight, entries, 0),
-        backoff=pad(tables.backoff, nodes, 1),
-    )
+    sizes = ngram.Tables(nodes + 1, edges, nodes + 1, entries, entries, nodes)
+    return jax.tree.map(ngram.pad, tables, sizes)

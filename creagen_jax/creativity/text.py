@@ -84,7 +84,7 @@ class Alphabet(NamedTuple):
     """From characters and words to ids 1, 2, ..."""
 
     characters: dict[str, int]
-    words: dict[str, int]  # those seen twice in the training texts, then once, then held-out ones
+    words: dict[str, int]  # those seen twice in the training texts, then once, then others
     common: int  # how many of the words are of the first kind
     known: int  # and of the first or the second
 
@@ -157,13 +157,13 @@ def yardstick(
     texts will be measured, at least.
     """
     words = unit == "word"
-    alphabet = _alphabet(documents, reference)
     # Labels of the pool are exchangeable only if each text is in it once.
     trained = list(dict.fromkeys(train))
+    alphabet = _alphabet(documents, [*trained, *reference])  # cutting made words of its own
     units = texts_of(documents, alphabet, line=line, words=words)
     pool = suffix.build(texts_of([*trained, *reference], alphabet, line=line, words=words).ids)
     others = texts_of(heldout, alphabet, line=line, words=words)
-    doubt = _doubt(pool, trained, reference, heldout, others)
+    doubt, excuse = _doubt(pool, trained, reference, heldout, others)
 
     known, standard, peers = list(documents), list(reference), list(heldout)
     if doubt and standard and peers:
@@ -202,10 +202,10 @@ def yardstick(
         peers_ND=features(peers),
         size=min(size, len(standard), len(peers)),
     )
-    return _calibrated(y, seed) if standard and peers else y
+    return _calibrated(y, excuse, seed) if standard and peers else y
 
 
-def _calibrated(y: Yardstick, seed: int) -> Yardstick:
+def _calibrated(y: Yardstick, excuse: bool, seed: int) -> Yardstick:
     """With what real texts tell: limits, and the numbers that others are compared with."""
     standard, reference = tests(y, y.standard), tests(y, y.reference)
     looks = standard._replace(span=reference.span, copied=reference.copied, whole=reference.whole)
@@ -214,14 +214,14 @@ def _calibrated(y: Yardstick, seed: int) -> Yardstick:
     alike = 0.0
     if len(beside_MD) > 1:
         alike = np.quantile(nearest(beside_MD, beside_MD, exclude_self=True)[0], TOLERANCE)
-    matches = suffix.match(y.index, units_of(y, y.heldout).ids)
+    index = _creativity_index(suffix.match(y.index, units_of(y, y.heldout).ids), seed)
     y = dataclasses.replace(
         y,
         limits=limits,
         alike=float(alike),
         usual=max(SPANS[0], int(np.median(reference.span))),
         usual_copied=np.sort(reference.copied),
-        heldout_index=_creativity_index(matches, seed),
+        heldout_index=_unless(y.doubt if excuse else "", index),
         coverage=_covered(y, y.peers_ND, REPEATS, seed),
     )
     found = faults(y, y.peers, tests(y, y.peers))
@@ -234,24 +234,26 @@ def _doubt(
     reference: Sequence[str],
     heldout: Sequence[str],
     units: Texts,
-) -> str:
-    """Why held-out texts are no random part of all texts; "" if they may be one."""
+) -> tuple[str, bool]:
+    """Why held-out texts are no random part of all texts, "" if they may be one; and whether they
+    are so near to the training texts that beside them copies look new."""
     if not reference or not heldout:
-        return "no held-out texts"
+        return "no held-out texts", False
     folded = {text.casefold() for text in trained}
     leaked = np.mean([text.casefold() in folded for text in [*reference, *heldout]])
     if leaked > LEAK:
-        return f"{leaked:.1%} of the held-out texts are also training texts"
+        return f"{leaked:.1%} of the held-out texts are also training texts", True
     rate = _neighbour_rate(pool, len(trained), units).estimate
     if rate.value is not None and (
         (rate.low > 1 and rate.value > FAR) or (rate.high < 1 and rate.value < 1 / FAR)
     ):
         kin = "each other" if rate.value > 1 else "the training texts"
+        times = max(rate.value, 1 / rate.value)
         return (
-            f"held-out texts are nearest to {kin} {max(rate.value, 1 / rate.value):.1f} times as "
-            "often as a random part of all texts would be"
-        )
-    return ""
+            f"held-out texts are nearest to {kin} {times:.1f} times as often as a random part of "
+            "all texts would be"
+        ), rate.value < 1
+    return "", False
 
 
 def _unseen(trained: Sequence[str], most: int, seed: int) -> tuple[list[str], list[str], list[str]]:
@@ -311,11 +313,11 @@ def _character_units(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return ids, place, place + 1
 
 
-def _alphabet(documents: Sequence[str], reference: Sequence[str]) -> Alphabet:
+def _alphabet(documents: Sequence[str], more: Sequence[str]) -> Alphabet:
     characters = sorted(set().union(*documents))
     count = Counter(word.casefold() for text in documents for word in WORD.findall(text))
     trained = sorted(count, key=lambda word: (count[word] == 1, word))
-    others = {word.casefold() for text in reference for word in WORD.findall(text)} - count.keys()
+    others = {word.casefold() for text in more for word in WORD.findall(text)} - count.keys()
     return Alphabet(
         {character: i for i, character in enumerate(characters, 1)},
         {word: i for i, word in enumerate([*trained, *sorted(others)], 1)},

@@ -104,6 +104,12 @@ def kneser_ney(
     )
 
 
+def pad(table: np.ndarray, size: int) -> np.ndarray:
+    """An array of `Tables` made longer, the model unchanged: its last entry, which stands for what
+    was never seen, is repeated. Arrays of the same sizes share a compiled program."""
+    return np.pad(table, (0, size - len(table)), mode="edge")
+
+
 def search(
     first: Int[Array, " nodes"],
     items: Int[Array, " items"],
