@@ -48,7 +48,7 @@ def anchors(on: judging.Bench) -> None:
     """The rows of what is neither good nor new nor varied, and of the Markov chains."""
     y = on.yardstick
     for name, each in on.anchors.items():
-        axes = profile.profile(each, best=y.best, noise=on.anchors["noise"])
+        axes = profile.profile(each, noise=on.anchors["noise"])
         found = profile.creative_yield(each, heldout=on.anchors["held-out"], doubt=y.doubt)
         values = [axes[axis] for axis in record.AXES] + [found.absolute, found.value]
         values += [each.novelty[k] for k in ("heldout_neighbour_rate_match", "creativity_ratio")]

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from creagen_jax import checkpoint, config, data, generation, material, probing, rundir
 from creagen_jax.creativity import audit, record, report, series, words
@@ -15,6 +15,7 @@ from creagen_jax.judging import Bench, bench, judge
 from creagen_jax.types import UserError
 
 LINES, PIECES = 2000, 400  # samples drawn of lines, and of pieces of a stream
+ENOUGH = 200  # items, or characters of a stream, that are audited as training would split them
 FAST = 5  # times fewer of them with --fast
 
 Say = Callable[[str], None]
@@ -45,6 +46,8 @@ class Config:
     """Held-out items that belong to --samples, likewise."""
     audit: str = ""
     """Instead of a run: data to look through before training on it."""
+    unit: Literal["auto", "stream", "line"] = "auto"
+    """What an item of --audit is, as --data.unit of train.py."""
     out: str = ""
     """Folder for the report; empty: that of the (first) run. An audit is only printed without."""
 
@@ -90,6 +93,8 @@ def _check(runs: Sequence[Path], cfg: Config) -> None:
         raise UserError("--sweep and --checkpoints take one run, and not both at once")
     if len(cfg.sweep) == 1:
         raise UserError(f"--sweep {cfg.sweep[0]} needs values, such as 0.5 1.0")
+    if cfg.unit != "auto" and not cfg.audit:
+        raise UserError("--unit goes with --audit; a run knows its own, and --samples has lines")
     if cfg.num < 0:
         raise UserError(f"--num is {cfg.num}; choose 1 or more, or 0 for the default")
 
@@ -263,7 +268,11 @@ def compare(
 
 def _audit(cfg: Config) -> list[str]:
     text = data.get("text")
-    dataset = text.load(text.Config(path=cfg.audit, labels=False))
+    # Nothing is cut into windows here, so no text is too short.
+    source = text.Config(path=cfg.audit, unit=cfg.unit, labels=False, length=1, validation=0.0)
+    dataset = text.load(source)
+    if text.windows(dataset, "train") >= ENOUGH:
+        dataset = text.load(dataclasses.replace(source, validation=text.Config.validation))
     texts = {name: text.texts(dataset, name) for name in dataset.splits}
     found = audit.audit(train=texts.pop("train"), heldout=texts, seed=cfg.seed)
     lines = audit.lines(found)

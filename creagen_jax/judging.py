@@ -91,7 +91,7 @@ def judge(
     y, anchors, probed = on.yardstick, on.anchors, probed or {}
     measures = text.measure(y, generated, full=full, seed=on.seed)
     heldout, noise = anchors.get("held-out"), anchors["noise"]
-    axes = profile.profile(measures, best=y.best, noise=noise)
+    axes = profile.profile(measures, noise=noise)
     privacy = showcase.private(generated, on.material.documents)
     novelty = showcase.novelty_curve(y, generated)
     return record.Report(
@@ -105,7 +105,7 @@ def judge(
         anchors={
             name: record.Anchor(
                 title=TITLES[name],
-                profile=profile.profile(each, best=y.best, noise=noise),
+                profile=profile.profile(each, noise=noise),
                 creative_yield=profile.creative_yield(
                     each, heldout=heldout, doubt=y.doubt
                 ).value.value,
@@ -135,7 +135,7 @@ def _warnings(on: Bench, measures: Measures, generated: Sequence[str]) -> list[s
     elif not y.reference:
         found.append("the held-out data are too few to be split into halves: all is undetermined")
     elif y.limits is None:
-        found.append(f"{y.doubt}, and the training texts are too few to stand in: all is undetermined")
+        found.append(f"{y.doubt}, and training texts are too few to stand in: all is undetermined")
     elif y.doubt:
         found.append(
             f"{y.doubt}: the held-out-neighbour rate and the relative yield are undetermined, and "

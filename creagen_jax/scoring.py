@@ -80,7 +80,7 @@ def chains(data: ModuleType, dataset: Any, orders: Sequence[int]) -> tuple[Any, 
     cfg, found = None, {}
     for order in sorted(orders):
         cfg, state = chain(data, dataset, order)
-        found[order] = state.params
+        found[order] = jax.tree.map(np.asarray, state.params)
     sizes = jax.tree.map(len, found[max(orders)])
     padded = {order: jax.tree.map(ngram.pad, params, sizes) for order, params in found.items()}
     return cfg, jax.tree.map(jnp.asarray, padded)

@@ -139,7 +139,7 @@ def test_chains_draw_texts_of_the_label_that_was_asked_for(folder):
     found = material._of_dataset("t", "text", dataset, Request(label="b"))
     drawn = found.chains((1, 3), 40, 0)
     assert drawn.keys() == {1, 3} and all(len(each) == 40 for each in drawn.values())
-    assert sum(each.startswith("b") for each in drawn[3]) > 30  # its training lines all do
+    assert sum(each.startswith("b") for each in drawn[3]) > 20  # of all training lines, 1 in 4
     assert drawn == found.chains((1, 3), 40, 0) != found.chains((1, 3), 40, 1)
 
 

@@ -105,6 +105,12 @@ def test_an_undetermined_measure_does_not_hide_a_low_one():
     assert found["novelty"].value == 0.2 and found["diversity"].value == 1
 
 
+def test_a_rough_measure_does_not_decide_by_chance():
+    parts = {"rough": Estimate(0.5, 0.1, 1.2, "hand", 9), "b": Estimate(0.8, 0.7, 0.9, "hand", 9)}
+    found = profile(measures(novelty=parts), best=1.0, noise=measures(0))["novelty"]
+    assert (found.low, found.value, found.high) == (0.7, 0.8, 0.9)
+
+
 def test_axes_are_compared_one_by_one():
     found = compare(axes(0.5, 0.25, 1), axes(0.25, 0.5, None))
     assert found["quality"].value == 0.25 and found["novelty"].value == -0.25

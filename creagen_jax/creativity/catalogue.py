@@ -50,8 +50,24 @@ def _distinct_ratio(n: int) -> Metric:
     )
 
 
+def _par(test: str, what: str) -> Metric:
+    return Metric(
+        f"Par in {test}",
+        "quality",
+        "",
+        "one",
+        f"Twice the chance that {what} than in a real text: the area under the ROC curve, "
+        "doubled (Hanley and McNeil, 1982).",
+        "Above 1 is no merit: copies and platitudes are more regular than real texts.",
+    )
+
+
 METRICS = {
     # --- quality ---
+    "spelling_par": _par("spelling", "characters are likelier in a generated text"),
+    "phrases_par": _par("phrases", "words are likelier, after the words before them,"),
+    "unknown_par": _par("known words", "words unknown to the training data are fewer"),
+    "repetition_par": _par("repetition", "repeated n-grams are fewer"),
     "forward_cross_entropy": Metric(
         "Forward cross-entropy",
         "quality",

@@ -66,12 +66,6 @@ def normalise(text: str) -> str:
     return " ".join(folded.translate(table).split())
 
 
-def after_prompt(match: Match, prompt: int) -> Match:
-    """Without the first `prompt` positions: what was given to the model is not its copying."""
-    parts = {field.name: getattr(match, field.name) for field in dataclasses.fields(match)}
-    return Match(**{name: part[prompt:] for name, part in parts.items()})
-
-
 def copied_whole(matches: Sequence[Match]) -> np.ndarray:
     """[N] bool: the item as a whole, delimiters included, is part of one document."""
     return np.array([len(m.length) > 0 and m.length[0] == len(m.length) for m in matches], bool)
@@ -216,22 +210,13 @@ def creativity_index(
 ) -> Estimate:
     """The share of all symbols outside copied spans, mean over L = low .. high (Lu et al., 2025).
 
+    With low = high = L it is their L-uniqueness.
+
     `whole` as in `unique_shares`. The score depends on low and high: name them beside it.
     """
     sizes_N = np.array([len(cover_n) for cover_n in covers], np.float64)
     share_N = unique_shares(covers, low=low, high=high, whole=whole)
     return ratio(share_N * sizes_N, sizes_N, seed=seed)
-
-
-def uniqueness(
-    covers: Sequence[np.ndarray],
-    size: int,
-    *,
-    whole: np.ndarray | None = None,
-    seed: int = 0,
-) -> Estimate:
-    """L-uniqueness for L = size: the share of symbols outside copied spans of L symbols or more."""
-    return creativity_index(covers, low=size, high=size, whole=whole, seed=seed)
 
 
 # --- train or held-out ---------------------------------------------------------------------------

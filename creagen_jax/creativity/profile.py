@@ -25,26 +25,24 @@ class Measures:
     original_N: np.ndarray  # bool: not nearer to the training data than nearly all held-out items
     distinct_N: np.ndarray  # bool: valid, original, and unlike all such items before it; of the
     # first items only, where held-out items are fewer, because more items are less distinct
+    quality: dict[str, Estimate]  # 1: as real items; noise lies near 0
     novelty: dict[str, Estimate]  # 1: as held-out data, 0: as training copies
     diversity: dict[str, Estimate]  # 1: as held-out data, 0: as one item repeated
     metrics: dict[str, Estimate] = dataclasses.field(default_factory=dict)
 
 
-def profile(items: Measures, *, best: float | None, noise: Measures) -> dict[str, Estimate]:
+def profile(items: Measures, *, noise: Measures) -> dict[str, Estimate]:
     """Quality, novelty and diversity, each 0 .. 1 between its anchors.
 
-    Quality is the share of valid items, on a scale from that of noise to `best`, that of real items
-    (None without them). Novelty and diversity are the worst of their measures, for a set must pass
-    all: the one whose interval ends lowest, so that the roughest measure does not decide by chance.
+    Each is the worst of its measures, for a set must pass all: the one whose interval ends lowest,
+    so that the roughest measure does not decide by chance. Quality counts from that of noise on.
     """
-    quality = undetermined("no held-out data", n=len(items.valid_N))
-    if best is not None:
-        share = wilson(items.valid_N.sum(), len(items.valid_N))
-        quality = _between(share, _share(noise.valid_N), best)
+    n = len(items.valid_N)
+    quality, floor = _worst(items.quality, n), _worst(noise.quality, n).value
     return {
-        "quality": quality,
-        "novelty": _worst(items.novelty, len(items.valid_N)),
-        "diversity": _worst(items.diversity, len(items.valid_N)),
+        "quality": _from(floor or 0.0, quality),
+        "novelty": _worst(items.novelty, n),
+        "diversity": _worst(items.diversity, n),
     }
 
 
@@ -113,14 +111,15 @@ def compare(a: dict[str, Estimate], b: dict[str, Estimate]) -> dict[str, Estimat
     return {name: difference(a[name], b[name]) for name in AXES}
 
 
-def _between(value: Estimate, zero: float, one: float) -> Estimate:
-    """On the scale from `zero` to `one`, which are taken as known; forced into 0 .. 1."""
-    if value.value is None or one <= zero:
-        note = value.note or "held-out data do no better than noise"
+def _from(floor: float, value: Estimate) -> Estimate:
+    """On the scale from `floor`, which is taken as known, to 1."""
+    if value.value is None or floor >= 1:
+        note = value.note or "real items do no better than noise"
         return undetermined(note, n=value.n, n_ref=value.n_ref)
-    numbers = ((x - zero) / (one - zero) for x in (value.value, value.low, value.high))
-    scaled = dataclasses.replace(value, **dict(zip(("value", "low", "high"), numbers, strict=True)))
-    return scaled.clipped()
+    numbers = {
+        name: (getattr(value, name) - floor) / (1 - floor) for name in ("value", "low", "high")
+    }
+    return dataclasses.replace(value, **numbers).clipped()
 
 
 def _worst(measures: dict[str, Estimate], n: int) -> Estimate:

@@ -5,6 +5,7 @@ Everything that is shown is masked: no text leaves here with personal data in it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,7 @@ LONGEST = 16  # units: the novelty curve shows n-grams up to here
 UNSELECTED, CHOSEN, PAIRS = 24, 12, 10  # items in the parts of the gallery, if they are short,
 LONG = 200  # characters of a text that is long: there is a third of them then
 AROUND = 60  # characters of the source before and after a copied span
-MARGIN = 80  # characters beyond them that are searched for personal data, too
+MARGIN = 4000  # characters beyond them that are searched for personal data: a private key has 3300
 EXAMPLES = 5  # of personal data of a kind
 
 
@@ -40,7 +41,9 @@ def private(texts: Sequence[str], documents: Sequence[str]) -> list[Private]:
     """The personal data in generated texts, by kind, and whether the training texts hold them."""
 
     def documents_with(value: str) -> int:
-        return sum(value in document for document in documents)
+        # ann@a.org is not in joann@a.org; the plain search goes first because it is faster.
+        whole = re.compile(rf"(?<![A-Za-z0-9]){re.escape(value)}(?![A-Za-z0-9])")
+        return sum(value in each and bool(whole.search(each)) for each in documents)
 
     traced = privacy.trace(privacy.screen(texts), texts, documents_with=documents_with)
     found = []
@@ -78,7 +81,8 @@ def masked(shown: str) -> str:
 def gallery(
     y: text.Yardstick, texts: Sequence[str], labels: Sequence[str] = (), *, seed: int = 0
 ) -> Gallery:
-    """The first texts, the most copied, the most surprising valid ones, and rejects."""
+    """The first texts; and, each only once, the most copied, the most surprising valid ones, and
+    rejects."""
     units = text.units_of(y, texts)
     matches = suffix.match(y.index, units.ids)
     seen = text.tests(y, texts)
@@ -94,18 +98,17 @@ def gallery(
             reason=reason,
         )
 
-    divisor = 3 if np.median([len(each) for each in texts]) > LONG else 1
+    divisor = 3 if texts and np.median([len(each) for each in texts]) > LONG else 1
     unselected, chosen, pairs = (most // divisor for most in (UNSELECTED, CHOSEN, PAIRS))
-    valid_N = np.array([not found for found in reasons], bool)
-    by_copy = sorted(range(len(texts)), key=lambda i: (-seen.copied[i], -seen.span[i]))
-    by_surprise = sorted(np.flatnonzero(valid_N), key=lambda i: -seen.spelling[i])
-    new = [i for i in by_surprise if not seen.whole[i]]
-    rejected = np.random.default_rng(seed).permutation(np.flatnonzero(~valid_N))
-    copied = list({texts[i]: i for i in reversed(by_copy)}.values())[::-1]  # each text once
+    once = sorted({texts[i]: i for i in reversed(range(len(texts)))}.values())
+    by_copy = sorted(once, key=lambda i: (-seen.copied[i], -seen.span[i]))
+    new = [i for i in once if not reasons[i] and not seen.whole[i]]
+    by_surprise = sorted(new, key=lambda i: -seen.spelling[i])
+    rejected = np.random.default_rng(seed).permutation([i for i in once if reasons[i]])
     return Gallery(
         unselected=[item(i, ", ".join(reasons[i])) for i in range(min(len(texts), unselected))],
-        copied=_neighbours(y, texts, copied[:pairs], item, seen),
-        rarest=[item(i) for i in new[:chosen]],
+        copied=_neighbours(y, texts, by_copy[:pairs], item, seen),
+        rarest=[item(i) for i in by_surprise[:chosen]],
         rejects=[item(i, ", ".join(reasons[i])) for i in rejected[:chosen]],
     )
 

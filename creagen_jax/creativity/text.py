@@ -120,7 +120,7 @@ class Yardstick:
     peers_ND: np.ndarray
     size: int  # texts in a comparison that depends on their number
     limits: Tests | None = None  # only a few real texts have more
-    best: float | None = None  # share of the peers that are valid
+    par: Tests | None = None  # of the peers
     alike: float = 0.0  # distance of features below which only few real texts have another
     usual: int = SPANS[0]  # units of a copied span that is nothing special
     usual_copied: np.ndarray | None = None  # how much of each reference text is copied, sorted
@@ -224,8 +224,7 @@ def _calibrated(y: Yardstick, excuse: bool, seed: int) -> Yardstick:
         heldout_index=_unless(y.doubt if excuse else "", index),
         coverage=_covered(y, y.peers_ND, REPEATS, seed),
     )
-    found = faults(y, y.peers, tests(y, y.peers))
-    return dataclasses.replace(y, best=float(np.mean([not each for each in found])))
+    return dataclasses.replace(y, par=tests(y, y.peers))
 
 
 def _doubt(
@@ -440,18 +439,34 @@ def measure(
     }
     diversity = _diversity(y, texts, features_ND, REPEATS if intervals else 0, seed)
     valid_N = original_N = distinct_N = np.zeros(0, bool)
+    quality = {"par": dataclasses.replace(NOTHING, n=len(texts))}
     if y.limits is not None:
         seen = _tests(y, texts, units, matches)
+        quality = {
+            f"{name}_par": _par(getattr(y.par, name), getattr(seen, name), seed) for name in VALID
+        }
         valid_N = np.array([not found for found in faults(y, texts, seen)], bool)
         original_N = ~copied(y, seen)
         first = slice(y.size)
         distinct_N = distinct(features_ND[first], (valid_N & original_N)[first], y.alike)
-    metrics = {**novelty, **diversity, "creativity_index": index}
+    metrics = {**quality, **novelty, **diversity, "creativity_index": index}
     if full:
         p = rate.p if rate.estimate.value is not None else None
         metrics |= _spans(matches, p, seed) | _ngrams(y, texts, seed)
         metrics |= _by_features(y, features_ND, REPEATS if intervals else 0, seed)
-    return Measures(valid_N, original_N, distinct_N, novelty, diversity, metrics)
+    return Measures(valid_N, original_N, distinct_N, quality, novelty, diversity, metrics)
+
+
+def _par(real_M: np.ndarray, texts_N: np.ndarray, seed: int) -> Estimate:
+    """Twice the chance that a text beats a real one in a test, where less is better: 1 is par.
+
+    The area under the ROC curve, doubled; the real texts are taken as given.
+    """
+    real_M = np.sort(real_M)
+    beaten_N = len(real_M) - np.searchsorted(real_M, texts_N, side="right")
+    tied_N = len(real_M) - np.searchsorted(real_M, texts_N, side="left") - beaten_N
+    share_N = (beaten_N + tied_N / 2) / len(real_M)
+    return ratio(2 * share_N, np.ones(len(texts_N)), seed=seed, n_ref=len(real_M))
 
 
 def neighbour_rate(
