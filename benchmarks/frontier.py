@@ -3,8 +3,8 @@
     python -m benchmarks.frontier [RUN ...] [--temperatures 0.7 0.8 0.9 1.0 1.1 1.2] [--num N]
 
 Without a RUN: all of runs/bench/*/seed0 that `benchmarks.quality` has trained. Each run is sampled
-at every temperature; its line is that of the highest Creative Yield. Runs of the same data are held
-against the same anchors, whose lines stand first.
+at every temperature; its line is that of the highest composite, the geometric mean of the axes.
+Runs of the same data are held against the same anchors, whose lines stand first.
 """
 
 import argparse
@@ -85,7 +85,7 @@ def main(argv: list[str]) -> int:
                     on = judging.bench(found, drawn.texts, seed=0, fast=True)
                     anchors(on)
                 report = drawn.judge(on, str(run), probe=False)
-                score = report.creative_yield.absolute.value
+                score = report.composite.value.value or 0
                 if best is None or score > best[0]:
                     best = score, temperature, report
             line(run.parent.name, best[1], best[2])
