@@ -141,7 +141,11 @@ def _warnings(on: Bench, measures: Measures, generated: Sequence[str]) -> list[s
             f"{y.doubt}: the held-out-neighbour rate and the relative yield are undetermined, and "
             "quality and diversity compare with training texts kept apart instead"
         )
-    sizes = {"generated": len(generated), "held-out": len(y.reference) + len(y.heldout)}
+    sizes = {
+        "generated": len(generated),
+        "training": len(y.trained),
+        "held-out": len(y.reference) + len(y.heldout),
+    }
     for kind, size in sizes.items():
         if 0 < size < profile.FEW:
             found.append(f"only {size} {kind} items: intervals are wide, and some do not hold")

@@ -83,6 +83,7 @@ def test_without_repeats_there_is_no_interval():
     [
         wilson(0, 0),
         ratio(np.zeros(0), np.zeros(0)),
+        ratio(np.ones(1), np.ones(1)),
         ratio(np.ones(3), np.zeros(3)),
         subsample(lambda index: 1.0, 3),
         difference(exact(1, n=2), undetermined("none", n=0)),

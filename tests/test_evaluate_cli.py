@@ -23,6 +23,7 @@ def few_anchors():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judging, "ORDERS", (1, 2))
         patch.setattr(text, "REPEATS", 4)
+        patch.setattr(text, "WIDTH", 64)
         yield
 
 

@@ -22,10 +22,11 @@ WORDS = [f"{a}{b}{c}" for a, b, c in itertools.product("bdklmst", "aeiou", ["n",
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_halves():
-    """Rough intervals of what takes long."""
+def rough():
+    """Rough intervals and features of what takes long."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "REPEATS", 4)
+        for name, value in {"REPEATS": 4, "WIDTH": 64, "PERMUTATIONS": 200}.items():
+            patch.setattr(text, name, value)
         yield
 
 
@@ -55,7 +56,7 @@ def run(names, tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(run):
     """The report with all that belongs to one."""
-    return evaluation.of_run(run, Request(), Config(num=150))
+    return evaluation.of_run(run, Request(), Config(num=100))
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def sound(report):
         if each.value is None:
             assert each.note, "undetermined, and nobody knows why"
         else:
-            assert each.low <= each.value <= each.high
+            assert each.low - 1e-12 <= each.value <= each.high + 1e-12  # rounding
     assert report.profile.keys() == set(AXES)
     assert all(0 <= each.value <= 1 for each in report.profile.values() if each.value is not None)
     return report
@@ -99,7 +100,7 @@ def test_a_report_is_complete(found):
     assert found.creative_yield.value.value and found.creative_yield.counts.generated
     assert found.composite.value.value and found.composite.worst in AXES
     assert found.warnings == []
-    assert found.protocol["items"]["generated"] == 150
+    assert found.protocol["items"]["generated"] == 100
     assert found.protocol["sampling"]["checkpoint"] == 2
     assert found.curves["novelty"].series.keys() == {"generated", *found.anchors}
     assert found.gallery.unselected and found.gallery.copied and found.gallery.rarest

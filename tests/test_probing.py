@@ -1,4 +1,4 @@
-"""What a model tells of its training data: nothing of padding, and more the better it knows them."""
+"""What a model tells of its training data: more the better it knows them; nothing of padding."""
 
 import helpers
 import jax
@@ -18,7 +18,7 @@ NAMES = {"loss_gap", "membership_auc", "extraction_rate"}
 def folder(tmp_path_factory):
     """Texts of which the training split repeats itself, and has nothing in common with the rest.
 
-    Without repetition Kneser and Ney's discounts would leave next to nothing of the longest n-grams.
+    Without repetition the discounts of Kneser and Ney leave next to nothing of long n-grams.
     """
     folder = tmp_path_factory.mktemp("probing")
     rng = np.random.default_rng(0)

@@ -24,11 +24,15 @@ def flags(hits, n):
     return np.arange(n) < hits
 
 
-def measures(valid=80, n=100, novelty=None, diversity=None):
+def measures(valid=80, n=100, quality=None, novelty=None, diversity=None):
     """`valid` of n items are valid, all of these original and distinct."""
-    known = {"a": exact(1, n=n)}
     parts = [flags(valid, n), np.ones(n, bool), flags(valid, n)]
-    return Measures(*parts, novelty or known, diversity or known)
+    axes = (axis or {"a": exact(1, n=n)} for axis in (quality, novelty, diversity))
+    return Measures(*parts, *axes)
+
+
+def of_quality(*estimates):
+    return measures(quality=dict(zip("abc", estimates, strict=False)))
 
 
 def numbers(estimate):
@@ -46,33 +50,30 @@ def axes(*values):
 
 
 def test_quality_lies_between_noise_and_real_data():
-    found = profile(measures(60), best=0.45, noise=measures(10))["quality"]
-    expected = [(x - 0.10) / (0.45 - 0.10) for x in numbers(wilson(60, 100))]
-    np.testing.assert_allclose(numbers(found), np.clip(expected, 0, 1))
-    found = profile(measures(40, n=120), best=0.9, noise=measures(20))["quality"]
-    expected = [(x - 0.2) / (0.9 - 0.2) for x in numbers(wilson(40, 120))]
+    items, noise = of_quality(wilson(60, 100), exact(1.1, n=100)), of_quality(exact(0.2, n=10))
+    found = profile(items, noise=noise)["quality"]
+    expected = [(x - 0.2) / (1 - 0.2) for x in numbers(wilson(60, 100))]
     np.testing.assert_allclose(numbers(found), expected)
-    assert found.n == 120
+    assert found.n == 100
 
 
-@pytest.mark.parametrize("valid, value", [(90, 1), (95, 1), (10, 0), (3, 0)])
-def test_quality_is_neither_above_real_data_nor_below_noise(valid, value):
-    found = profile(measures(valid), best=0.9, noise=measures(10))["quality"]
-    assert found.value == value and 0 <= found.low <= found.value <= found.high <= 1
+@pytest.mark.parametrize("value, shown", [(1, 1), (1.4, 1), (0.1, 0), (0.03, 0)])
+def test_quality_is_neither_above_real_data_nor_below_noise(value, shown):
+    items, noise = of_quality(Estimate(value, value - 0.1, value + 0.1, "", 9)), exact(0.1, n=9)
+    found = profile(items, noise=of_quality(noise))["quality"]
+    assert found.value == shown and 0 <= found.low <= found.value <= found.high <= 1
 
 
 @pytest.mark.parametrize(
-    "items, best, noise",
+    "items, noise",
     [
-        (measures(50), None, measures(10)),
-        (measures(50), 0.3, measures(30)),
-        (measures(50), 0.3, measures(40)),
-        (measures(50), 0.0, measures(0)),
-        (measures(0, n=0), 0.9, measures(10)),
+        (undetermined("no held-out data", n=9), exact(0.1, n=9)),
+        (exact(0.5, n=9), exact(1, n=9)),
+        (exact(0.5, n=9), exact(1.2, n=9)),
     ],
 )
-def test_quality_without_a_scale_is_undetermined(items, best, noise):
-    found = profile(items, best=best, noise=noise)["quality"]
+def test_quality_without_a_scale_is_undetermined(items, noise):
+    found = profile(of_quality(items), noise=of_quality(noise))["quality"]
     assert found.value is None and found.note
 
 
@@ -85,8 +86,8 @@ ESTIMATES = st.one_of(
 @few
 @given(st.dictionaries(st.sampled_from("abcd"), ESTIMATES))
 def test_novelty_and_diversity_are_the_lowest_of_their_measures(parts):
-    items = Measures(flags(5, 9), flags(9, 9), flags(5, 9), novelty=parts, diversity=parts)
-    found = profile(items, best=1.0, noise=measures(0))
+    items = Measures(flags(5, 9), flags(9, 9), flags(5, 9), {}, novelty=parts, diversity=parts)
+    found = profile(items, noise=of_quality(exact(0, n=9)))
     assert tuple(found) == AXES and found["novelty"] == found["diversity"]
     novelty = found["novelty"]
     known = {name: each.value for name, each in parts.items() if each.value is not None}
@@ -101,13 +102,13 @@ def test_novelty_and_diversity_are_the_lowest_of_their_measures(parts):
 
 def test_an_undetermined_measure_does_not_hide_a_low_one():
     parts = {"a": undetermined("too few", n=9), "b": exact(0.2, n=9), "c": exact(0.9, n=9)}
-    found = profile(measures(novelty=parts), best=1.0, noise=measures(0))
+    found = profile(measures(novelty=parts), noise=of_quality(exact(0, n=9)))
     assert found["novelty"].value == 0.2 and found["diversity"].value == 1
 
 
 def test_a_rough_measure_does_not_decide_by_chance():
     parts = {"rough": Estimate(0.5, 0.1, 1.2, "hand", 9), "b": Estimate(0.8, 0.7, 0.9, "hand", 9)}
-    found = profile(measures(novelty=parts), best=1.0, noise=measures(0))["novelty"]
+    found = profile(measures(novelty=parts), noise=of_quality(exact(0, n=9)))["novelty"]
     assert (found.low, found.value, found.high) == (0.7, 0.8, 0.9)
 
 
@@ -160,7 +161,7 @@ def test_counts_are_a_funnel_of_the_items_tested_for_distinctness(data, valid):
     both = [a and b for a, b in zip(valid, original, strict=True)][:size]
     unlike = [a and data.draw(st.booleans()) for a in both]
     parts = [np.array(part, bool) for part in (valid, original, unlike)]
-    found = counts(Measures(*parts, novelty={}, diversity={}))
+    found = counts(Measures(*parts, {}, {}, {}))
     assert found.generated == size
     assert (found.valid, found.original) == (sum(valid[:size]), sum(both))
     assert found.distinct == sum(unlike)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from creagen_jax.creativity import privacy, showcase, suffix, text
+from creagen_jax.creativity import showcase, suffix, text
 from creagen_jax.data import sources
 
 few = settings(max_examples=20, deadline=None)
@@ -282,14 +282,16 @@ def test_examples_are_masked_few_and_different():
 
 
 @few
-@given(st.lists(st.sampled_from([MAIL, " ", "a", ".", "@", "\n", "b.c"]), max_size=12))
+@given(
+    st.lists(st.sampled_from([f"<{MAIL}>", f" {MAIL}, ", " ", "a", ".", "@", "\n"]), max_size=12)
+)
 def test_masking_keeps_every_place(parts):
     shown = "".join(parts)
     found = showcase.masked(shown)
     assert len(found) == len(shown)
     kept = [i for i, character in enumerate(found) if character != "*"]
     assert all(found[i] == shown[i] for i in kept)
-    assert privacy.screen([shown]) == [] or MAIL not in found
+    assert MAIL not in found
 
 
 def test_no_raw_data_in_anything_that_is_shown(prose):

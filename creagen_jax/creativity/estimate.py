@@ -95,8 +95,9 @@ def ratio(
     """
     above_N, below_N = np.asarray(above_N, np.float64), np.asarray(below_N, np.float64)
     n = len(above_N)
-    if n == 0 or below_N.sum() == 0:
-        return undetermined("no items", n=n, n_ref=n_ref)
+    if n < 2 or below_N.sum() == 0:
+        why = "one item has no spread" if n == 1 else "no items"
+        return undetermined(why, n=n, n_ref=n_ref)
     value = above_N.sum() / below_N.sum()
     rng = np.random.default_rng(seed)
     draws = (rng.integers(n, size=n) for _ in range(DRAWS))
@@ -161,5 +162,7 @@ def quotient(a: Estimate, b: Estimate) -> Estimate:
         inner = product**2 - end * (2 * a.value - end) * square
         return max(product + sign * math.sqrt(max(inner, 0)), 0) / square
 
-    low, high = bound(a.low, b.high, -1), bound(a.high, b.low, 1)
-    return Estimate(a.value / b.value, low, high, "MOVER", n, n_ref, a.note or b.note)
+    value, low, high = a.value / b.value, bound(a.low, b.high, -1), bound(a.high, b.low, 1)
+    # Rounding must not put the value outside of its interval.
+    low, high = min(low, value), max(high, value)
+    return Estimate(value, low, high, "MOVER", n, n_ref, a.note or b.note)
