@@ -11,6 +11,7 @@ from creagen_jax.creativity.estimate import (
     exact,
     quotient,
     ratio,
+    roc_area,
     subsample,
     undetermined,
     wilson,
@@ -82,6 +83,7 @@ def test_without_repeats_there_is_no_interval():
     "estimate",
     [
         wilson(0, 0),
+        roc_area(np.zeros(0), np.ones(2)),
         ratio(np.zeros(0), np.zeros(0)),
         ratio(np.ones(1), np.ones(1)),
         ratio(np.ones(3), np.zeros(3)),
@@ -93,6 +95,22 @@ def test_without_repeats_there_is_no_interval():
 def test_what_cannot_be_known_is_undetermined(estimate):
     assert estimate.value is estimate.low is estimate.high is None and estimate.note
     assert estimate.scaled(2.0) == estimate.clipped() == estimate
+
+
+@pytest.mark.parametrize(("shift", "sizes"), [(0.0, (200, 200)), (1.0, (300, 40)), (3.0, (50, 60))])
+def test_a_roc_area_holds_the_truth(shift, sizes):
+    rng, truth = np.random.default_rng(0), stats.norm.cdf(shift / np.sqrt(2))
+    pairs = ((rng.normal(0, 1, sizes[0]), rng.normal(shift, 1, sizes[1])) for _ in range(300))
+    areas = [roc_area(*pair) for pair in pairs]
+    assert 92 <= held(areas, truth) <= 99
+    assert np.mean([area.value for area in areas]) == pytest.approx(truth, abs=0.01)
+
+
+def test_a_roc_area_counts_pairs_and_halves_of_ties():
+    area = roc_area(np.array([1, 2, np.inf]), np.array([2, 3]))
+    assert area.value == pytest.approx((1 + 1 + 0.5 + 1 + 0 + 0) / 6)
+    certain = roc_area(np.zeros(5), np.ones(4))
+    assert certain.value == certain.high == 1 and certain.low < 0.8
 
 
 def test_a_difference_holds_the_truth():

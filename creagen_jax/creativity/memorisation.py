@@ -17,7 +17,6 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
@@ -28,7 +27,9 @@ from creagen_jax.creativity.estimate import (
     Z,
     difference,
     effective_size,
+    pairs_above,
     ratio,
+    roc_area,
     undetermined,
     wilson,
 )
@@ -304,21 +305,13 @@ def loss_gap(*, train: Losses, heldout: Losses, seed: int = 0) -> Estimate:
 def membership_auc(*, train: Losses, heldout: Losses) -> Estimate:
     """How well the loss per token tells training from held-out examples: 0.5 not at all, 1 surely.
 
-    The area under the ROC curve of a threshold on the loss (Yeom et al., 2018). The interval holds
-    all values that are compatible with the one found, by the variance of Hanley and McNeil (1982).
-    Counts, and raises UserError, as `loss_gap` does.
+    The area under the ROC curve of a threshold on the loss (Yeom et al., 2018). Counts, and raises
+    UserError, as `loss_gap` does.
     """
     train_N, heldout_M = (np.divide(*_losses(losses)) for losses in (train, heldout))
-    n, m = len(train_N), len(heldout_M)
     if why := _unfit({"training": train_N, "held-out": heldout_M}):
         return why
-    value = _pairs_above(heldout_M, train_N) / (n * m)
-    area = np.linspace(0, 1, 10001)
-    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
-    spread = area * (1 - area) + (n - 1) * (q1 - area**2) + (m - 1) * (q2 - area**2)
-    held = area[(value - area) ** 2 <= Z**2 * spread / (n * m)]
-    low, high = min(held.min(initial=value), value), max(held.max(initial=value), value)
-    return Estimate(value, low, high, "Hanley-McNeil", n, m)
+    return roc_area(train_N, heldout_M)
 
 
 def extraction_rate(*, continuation_NT: np.ndarray, truth_NT: np.ndarray) -> Estimate:
@@ -368,14 +361,8 @@ def _share(is_N: np.ndarray, group_N: np.ndarray, *, n_ref: int) -> Estimate:
     return wilson(int(is_N.sum()), len(is_N), effective=effective, n_ref=n_ref)
 
 
-def _pairs_above(a_N: np.ndarray, b_M: np.ndarray) -> float:
-    """Of the pairs (a, b), how many have a > b, ties half: the U of Mann and Whitney (1947)."""
-    rank = stats.rankdata(np.concatenate([a_N, b_M]))[: len(a_N)]
-    return float(rank.sum() - len(a_N) * (len(a_N) + 1) / 2)
-
-
 def _z_score(a_N: np.ndarray, b_M: np.ndarray) -> float:
     """U as a z score under the hypothesis of one distribution."""
     n, m = len(a_N), len(b_M)
-    u = _pairs_above(a_N.ravel(), b_M.ravel())
+    u = pairs_above(a_N.ravel(), b_M.ravel())
     return (u - n * m / 2) / np.sqrt(n * m * (n + m + 1) / 12)

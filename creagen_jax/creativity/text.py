@@ -23,7 +23,15 @@ from creagen_jax.creativity import fidelity, memorisation, ngrams, originality, 
 from creagen_jax.creativity.bleu import self_bleu
 from creagen_jax.creativity.distances import nearest
 from creagen_jax.creativity.diversity import mode_histogram, vendi_ratio
-from creagen_jax.creativity.estimate import Estimate, exact, quotient, ratio, undetermined, wilson
+from creagen_jax.creativity.estimate import (
+    Estimate,
+    exact,
+    quotient,
+    ratio,
+    roc_area,
+    undetermined,
+    wilson,
+)
 from creagen_jax.creativity.frechet import frechet_relative, kid
 from creagen_jax.creativity.mauve import mauve
 from creagen_jax.creativity.profile import Measures, distinct
@@ -439,11 +447,12 @@ def measure(
     }
     diversity = _diversity(y, texts, features_ND, REPEATS if intervals else 0, seed)
     valid_N = original_N = distinct_N = np.zeros(0, bool)
-    quality = {"par": dataclasses.replace(NOTHING, n=len(texts))}
+    quality = {f"{name}_par": dataclasses.replace(NOTHING, n=len(texts)) for name in VALID}
     if y.limits is not None:
         seen = _tests(y, texts, units, matches)
         quality = {
-            f"{name}_par": _par(getattr(y.par, name), getattr(seen, name), seed) for name in VALID
+            f"{name}_par": roc_area(getattr(seen, name), getattr(y.par, name)).scaled(2)
+            for name in VALID
         }
         valid_N = np.array([not found for found in faults(y, texts, seen)], bool)
         original_N = ~copied(y, seen)
@@ -455,18 +464,6 @@ def measure(
         metrics |= _spans(matches, p, seed) | _ngrams(y, texts, seed)
         metrics |= _by_features(y, features_ND, REPEATS if intervals else 0, seed)
     return Measures(valid_N, original_N, distinct_N, quality, novelty, diversity, metrics)
-
-
-def _par(real_M: np.ndarray, texts_N: np.ndarray, seed: int) -> Estimate:
-    """Twice the chance that a text beats a real one in a test, where less is better: 1 is par.
-
-    The area under the ROC curve, doubled; the real texts are taken as given.
-    """
-    real_M = np.sort(real_M)
-    beaten_N = len(real_M) - np.searchsorted(real_M, texts_N, side="right")
-    tied_N = len(real_M) - np.searchsorted(real_M, texts_N, side="left") - beaten_N
-    share_N = (beaten_N + tied_N / 2) / len(real_M)
-    return ratio(2 * share_N, np.ones(len(texts_N)), seed=seed, n_ref=len(real_M))
 
 
 def neighbour_rate(
