@@ -337,8 +337,8 @@ def test_the_summary_is_about_ten_lines_of_fixed_width():
 @pytest.mark.parametrize(
     ("axis", "numbers", "part"),
     [
-        ("quality", (0.5, 0.4, 0.6), "50 % of the way from noise to held-out data"),
-        ("quality", (0.97, 0.9, 1.0), "Not to be told from held-out data"),
+        ("quality", (0.5, 0.4, 0.6), "50 % of the way from noise to real data"),
+        ("quality", (0.97, 0.9, 1.0), "Not to be told from real data"),
         ("quality", (0.02, 0.0, 0.1), "Not to be told from noise"),
         ("diversity", (0.5, 0.0, 1.0), "says nothing"),
         ("novelty", (0.8, 0.7, 0.9), "As if 20 % of the samples were copies (10 % to 30 %)"),

@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple
 
 # The items that an axis scores 0 and 1, in words.
 SCALES = {
-    "quality": ("noise", "held-out data"),
+    "quality": ("noise", "real data"),
     "novelty": ("training copies", "held-out data"),
-    "diversity": ("one item repeated", "held-out data"),
+    "diversity": ("one item repeated", "real data"),
 }
 
 

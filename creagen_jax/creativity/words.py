@@ -9,6 +9,7 @@ from creagen_jax.creativity.record import AXES, Counts, Report
 COLUMNS = 100  # of the terminal
 SCALE = 31  # characters between 0 and 1
 WARNINGS = 3  # shown in the summary
+TINY = 0.0005  # of a share
 LITTLE, MUCH = 0.9, 0.5  # of novelty: below them is copying in part, and for the most part
 
 
@@ -66,7 +67,8 @@ def sentence(axis: str, estimate: Estimate) -> str:
 def _copies(novelty: Estimate) -> str:
     if novelty.high >= 1:
         most = f", which allows for {percent(1 - novelty.low)} of copies at most"
-        return f"As new as held-out data: the interval reaches 1{most if novelty.low < 1 else ''}."
+        shown = most if 1 - novelty.low >= TINY else ""
+        return f"As new as held-out data: the interval reaches 1{shown}."
     low, high = percent(1 - novelty.high), percent(1 - novelty.low)
     return f"As if {percent(1 - novelty.value)} of the samples were copies ({low} to {high})."
 
