@@ -6,7 +6,6 @@ An item is a sequence of tokens: a string of characters, or a list or array of w
 
 from __future__ import annotations
 
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import count
@@ -16,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from creagen_jax.creativity.estimate import Estimate, exact, subsample, undetermined
+from creagen_jax.creativity.estimate import Estimate, subsample
 from creagen_jax.functional import ngram
 from creagen_jax.types import UserError
 
@@ -126,17 +125,6 @@ def repetition(items: Sequence[Item], n: int) -> np.ndarray:
     all_N = np.bincount(item_M, minlength=len(items))
     distinct_N = np.bincount(np.unique(item_M * size + gram_M) // size, minlength=len(items))
     return 1 - np.where(all_N > 0, distinct_N, 1) / np.maximum(all_N, 1)
-
-
-def compression_ratio(texts: Sequence[str]) -> Estimate:
-    """Bytes after zlib / UTF-8 bytes before, of all texts together, one a line.
-
-    Repetition within and between texts makes it small; it depends on the amount of text.
-    """
-    data = "\n".join(texts).encode("utf-8", "surrogatepass")
-    if not data:
-        return undetermined("no text", n=len(texts))
-    return exact(len(zlib.compress(data, 9)) / len(data), n=len(texts))
 
 
 # --- cross-entropy -----------------------------------------------------------------------------

@@ -537,8 +537,11 @@ def _spans(matches: Sequence[suffix.Match], p: float | None, seed: int) -> dict[
 def _ngrams(y: Yardstick, texts: Sequence[str], seed: int) -> dict[str, Estimate]:
     n, written, characters = len(texts), tokens(y, texts), _characters(texts, y.seen)
     repeated_N = ngrams.repetition(written, REPEATED)
+    known = y.alphabet.words if y.words else (c.casefold() for c in y.alphabet.characters)
+    vocabulary = len({*known, *(token for text in written for token in text)})
     found = {f"distinct_{k}": ngrams.distinct(written, k, seed=seed) for k in (1, 2, 3)}
     found |= {
+        "ead_2": ngrams.expectation_adjusted_distinct(written, 2, vocabulary, seed=seed),
         "forward_cross_entropy": ratio(*ngrams.score(y.spelling, characters), seed=seed),
         "self_bleu": self_bleu(written, seed=seed),
         "repetition": ratio(repeated_N, np.ones(n), seed=seed),
@@ -546,8 +549,8 @@ def _ngrams(y: Yardstick, texts: Sequence[str], seed: int) -> dict[str, Estimate
     if y.limits is None:
         return found
     budget, _ = ngrams.equal_budget(characters, _characters(y.peers, y.seen))
-    vocabulary = len(y.seen.characters) + 1
-    scorer = ngrams.fit(budget, vocabulary=vocabulary, order=CHARACTERS, whole=y.line)
+    size = len(y.seen.characters) + 1
+    scorer = ngrams.fit(budget, vocabulary=size, order=CHARACTERS, whole=y.line)
     nats_M, tokens_M = ngrams.score(scorer, _characters(y.standard, y.seen))
     backward = ratio(nats_M, tokens_M, seed=seed)
     return found | {"backward_cross_entropy": dataclasses.replace(backward, n=n, n_ref=len(nats_M))}
