@@ -85,6 +85,7 @@ VALID = {
     "unknown": "unknown words",
     "repetition": "repeats itself",
 }
+OF_WORDS = ("phrases", "unknown")
 ORIGINAL = ("span", "copied")
 
 
@@ -447,12 +448,13 @@ def measure(
     }
     diversity = _diversity(y, texts, features_ND, REPEATS if intervals else 0, seed)
     valid_N = original_N = distinct_N = np.zeros(0, bool)
-    quality = {f"{name}_par": dataclasses.replace(NOTHING, n=len(texts)) for name in VALID}
+    tested = [name for name in VALID if y.words or name not in OF_WORDS]
+    quality = {f"{name}_par": dataclasses.replace(NOTHING, n=len(texts)) for name in tested}
     if y.limits is not None:
         seen = _tests(y, texts, units, matches)
         quality = {
             f"{name}_par": roc_area(getattr(seen, name), getattr(y.par, name)).scaled(2)
-            for name in VALID
+            for name in tested
         }
         valid_N = np.array([not found for found in faults(y, texts, seen)], bool)
         original_N = ~copied(y, seen)
