@@ -140,9 +140,14 @@ def test_a_signal_saves_and_ends_and_the_run_goes_on(whole, tmp_path, monkeypatc
 
 
 def test_a_second_signal_stops_at_once():
-    with pytest.raises(KeyboardInterrupt), training._Interrupt():
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
+    # A shell's background job is started with Ctrl-C ignored; here it is not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), training._Interrupt():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # --- damaged checkpoints -------------------------------------------------------------------------
