@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creagen_jax.creativity import suffix, text
+from creagen_jax.creativity.units import EDGE
 from creagen_jax.data import sources
 
 few = settings(max_examples=30, deadline=None)
@@ -106,8 +107,8 @@ def test_characters_lead_back_to_their_place(texts, line):
     for i, each in enumerate(texts):
         rows = list(zip(units.ids[i], units.start[i], units.stop[i], strict=True))
         if line:
-            assert rows[0] == (text.EDGE, 0, 0)
-            assert rows[-1] == (text.EDGE, len(each), len(each))
+            assert rows[0] == (EDGE, 0, 0)
+            assert rows[-1] == (EDGE, len(each), len(each))
             rows = rows[1:-1]
         assert [(start, stop) for _, start, stop in rows] == [(k, k + 1) for k in range(len(each))]
         for id, start, stop in rows:

@@ -8,10 +8,8 @@ where texts are long enough, else characters without case. So a copy with anothe
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +33,15 @@ from creagen_jax.creativity.estimate import (
 from creagen_jax.creativity.frechet import frechet_relative, kid
 from creagen_jax.creativity.mauve import mauve
 from creagen_jax.creativity.profile import Measures, distinct
+from creagen_jax.creativity.units import (
+    WORD,
+    Alphabet,
+    Texts,
+    alphabet_of,
+    characters,
+    common_words,
+    texts_of,
+)
 
 WORDS = 12  # a text of this many words in the middle of the held-out texts is compared by words
 TOLERANCE = 0.02  # share of held-out texts that each test of validity and originality fails
@@ -47,8 +54,6 @@ GRAMS = (1, 4)  # n-grams of characters that features are made of
 HASHED = 1 << 18  # of them told apart
 FITTED = 10_000  # texts that the weights of the features are fitted to
 WIDTH = 256  # of the features
-EDGE = 0  # the unit before and after a whole text: with it, a copy of all of it is longer
-WORD = re.compile(r"\w+")
 REPEATS = 20  # halves for an interval
 PERMUTATIONS = 2000  # of the test of the held-out-neighbour rate
 UNSEEN = 5  # at most one of so many training texts is kept from the scorers
@@ -57,14 +62,6 @@ FAR = 1.5  # a held-out-neighbour rate of held-out texts beyond this, or its inv
 
 
 NOTHING = undetermined("no held-out texts", n=0)
-
-
-class Texts(NamedTuple):
-    """Texts as the units that they are compared by: N arrays each, with an entry for each unit."""
-
-    ids: list[np.ndarray]
-    start: list[np.ndarray]  # where each unit begins in its text
-    stop: list[np.ndarray]
 
 
 class Tests(NamedTuple):
@@ -87,15 +84,6 @@ VALID = {
 }
 OF_WORDS = ("phrases", "unknown")
 ORIGINAL = ("span", "copied")
-
-
-class Alphabet(NamedTuple):
-    """From characters and words to ids 1, 2, ..."""
-
-    characters: dict[str, int]
-    words: dict[str, int]  # those seen twice in the training texts, then once, then others
-    common: int  # how many of the words are of the first kind
-    known: int  # and of the first or the second
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -168,7 +156,7 @@ def yardstick(
     words = unit == "word"
     # Labels of the pool are exchangeable only if each text is in it once.
     trained = list(dict.fromkeys(train))
-    alphabet = _alphabet(documents, [*trained, *reference])  # cutting made words of its own
+    alphabet = alphabet_of(documents, [*trained, *reference])  # cutting made words of its own
     units = texts_of(documents, alphabet, line=line, words=words)
     pool = suffix.build(texts_of([*trained, *reference], alphabet, line=line, words=words).ids)
     others = texts_of(heldout, alphabet, line=line, words=words)
@@ -177,16 +165,16 @@ def yardstick(
     known, standard, peers = list(documents), list(reference), list(heldout)
     if doubt and standard and peers:
         known, standard, peers = _unseen(trained, 2 * size, seed)
-    seen = _alphabet(known, [])
+    seen = alphabet_of(known, [])
     spelling = ngrams.fit(
-        _characters(known, seen),
+        characters(known, seen),
         vocabulary=len(seen.characters) + 1,
         order=CHARACTERS,
         whole=line,
     )
     phrases = None
     if words:
-        common = _common(texts_of(known, seen, line=False, words=True), seen)
+        common = common_words(texts_of(known, seen, line=False, words=True), seen)
         phrases = ngrams.fit(common, vocabulary=seen.common + 1, order=PHRASES, whole=line)
     features = _features(known, standard, seed)
     y = Yardstick(
@@ -289,60 +277,6 @@ def tokens(y: Yardstick, texts: Sequence[str]) -> list[list[str]]:
     return [list(text.casefold()) for text in texts]
 
 
-def texts_of(texts: Sequence[str], alphabet: Alphabet, *, line: bool, words: bool) -> Texts:
-    """The units of texts. What the alphabet does not have gets an id that no real text has."""
-    out = Texts([], [], [])
-    split = partial(_word_units, alphabet) if words else _character_units
-    for text in texts:
-        ids, start, stop = split(text)
-        if line:
-            ids = np.concatenate([[EDGE], ids, [EDGE]])
-            start = np.concatenate([[0], start, [len(text)]])
-            stop = np.concatenate([[0], stop, [len(text)]])
-        for part, values in zip(out, (ids, start, stop), strict=True):
-            part.append(values)
-    return out
-
-
-def _word_units(alphabet: Alphabet, text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    found = list(WORD.finditer(text))
-    beyond = len(alphabet.words) + 1
-    ids = [alphabet.words.get(match[0].casefold(), beyond) for match in found]
-    bounds = np.array([match.span() for match in found], np.int64).reshape(-1, 2)
-    return np.array(ids, np.int64), bounds[:, 0], bounds[:, 1]
-
-
-def _character_units(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    folded = text.casefold()
-    if len(folded) != len(text):  # some characters fold to several
-        folded = "".join(f if len(f := c.casefold()) == 1 else c for c in text)
-    ids = np.frombuffer(folded.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64)
-    place = np.arange(len(text))
-    return ids, place, place + 1
-
-
-def _alphabet(documents: Sequence[str], more: Sequence[str]) -> Alphabet:
-    characters = sorted(set().union(*documents))
-    count = Counter(word.casefold() for text in documents for word in WORD.findall(text))
-    trained = sorted(count, key=lambda word: (count[word] == 1, word))
-    others = {word.casefold() for text in more for word in WORD.findall(text)} - count.keys()
-    return Alphabet(
-        {character: i for i, character in enumerate(characters, 1)},
-        {word: i for i, word in enumerate([*trained, *sorted(others)], 1)},
-        sum(seen > 1 for seen in count.values()),
-        len(count),
-    )
-
-
-def _characters(texts: Sequence[str], alphabet: Alphabet) -> list[list[int]]:
-    return [[alphabet.characters.get(character, 0) for character in text] for text in texts]
-
-
-def _common(units: Texts, alphabet: Alphabet) -> list[np.ndarray]:
-    """Words as ids of which 0 stands for any rare one."""
-    return [np.where(ids <= alphabet.common, ids, 0) for ids in units.ids]
-
-
 def _features(
     trained: Sequence[str], reference: Sequence[str], seed: int
 ) -> Callable[[Sequence[str]], np.ndarray]:
@@ -387,13 +321,13 @@ def _tests(
     phrases, unknown = np.zeros(len(texts)), np.zeros(len(texts))
     if y.phrases is not None:
         bare = texts_of(texts, y.seen, line=False, words=True)
-        phrases = _per_token(*ngrams.score(y.phrases, _common(bare, y.seen)))
+        phrases = _per_token(*ngrams.score(y.phrases, common_words(bare, y.seen)))
         strange = [(ids > y.seen.known).sum() for ids in bare.ids]
         unknown = np.array(strange) / np.maximum([len(ids) for ids in bare.ids], 1)
     covers, whole = originality.covers(matches), originality.copied_whole(matches)
     shares = originality.unique_shares(covers, low=SPANS[0], high=SPANS[1], whole=whole)
     return Tests(
-        spelling=_per_token(*ngrams.score(y.spelling, _characters(texts, y.seen))),
+        spelling=_per_token(*ngrams.score(y.spelling, characters(texts, y.seen))),
         phrases=phrases,
         unknown=unknown,
         repetition=ngrams.repetition(tokens(y, texts), REPEATED),
@@ -537,23 +471,23 @@ def _spans(matches: Sequence[suffix.Match], p: float | None, seed: int) -> dict[
 
 
 def _ngrams(y: Yardstick, texts: Sequence[str], seed: int) -> dict[str, Estimate]:
-    n, written, characters = len(texts), tokens(y, texts), _characters(texts, y.seen)
+    n, written, spelled = len(texts), tokens(y, texts), characters(texts, y.seen)
     repeated_N = ngrams.repetition(written, REPEATED)
     known = y.alphabet.words if y.words else (c.casefold() for c in y.alphabet.characters)
     vocabulary = len({*known, *(token for text in written for token in text)})
     found = {f"distinct_{k}": ngrams.distinct(written, k, seed=seed) for k in (1, 2, 3)}
     found |= {
         "ead_2": ngrams.expectation_adjusted_distinct(written, 2, vocabulary, seed=seed),
-        "forward_cross_entropy": ratio(*ngrams.score(y.spelling, characters), seed=seed),
+        "forward_cross_entropy": ratio(*ngrams.score(y.spelling, spelled), seed=seed),
         "self_bleu": self_bleu(written, seed=seed),
         "repetition": ratio(repeated_N, np.ones(n), seed=seed),
     }
     if y.limits is None:
         return found
-    budget, _ = ngrams.equal_budget(characters, _characters(y.peers, y.seen))
+    budget, _ = ngrams.equal_budget(spelled, characters(y.peers, y.seen))
     size = len(y.seen.characters) + 1
     scorer = ngrams.fit(budget, vocabulary=size, order=CHARACTERS, whole=y.line)
-    nats_M, tokens_M = ngrams.score(scorer, _characters(y.standard, y.seen))
+    nats_M, tokens_M = ngrams.score(scorer, characters(y.standard, y.seen))
     backward = ratio(nats_M, tokens_M, seed=seed)
     return found | {"backward_cross_entropy": dataclasses.replace(backward, n=n, n_ref=len(nats_M))}
 
