@@ -12,6 +12,7 @@ from creagen_jax import checkpoint, config, data, generation, material, probing,
 from creagen_jax.creativity import audit, record, report, series, words
 from creagen_jax.generation import Request
 from creagen_jax.judging import Bench, bench, judge
+from creagen_jax.sampling import filters
 from creagen_jax.types import UserError
 
 LINES, PIECES = 2000, 400  # samples drawn of lines, and of pieces of a stream
@@ -212,6 +213,7 @@ def with_setting(request: Request, setting: str, value: str) -> Request:
         numbers = "whole numbers" if kind is int else "numbers"
         raise UserError(f"--sweep {setting} takes {numbers}, not '{value}'") from None
     sampling = dataclasses.replace(request.sampling, **{setting: number})
+    filters.validate(sampling)
     return dataclasses.replace(request, sampling=sampling)
 
 

@@ -11,7 +11,7 @@ import helpers
 import numpy as np
 import pytest
 
-from creagen_jax import cli, judging, rundir
+from creagen_jax import cli, evaluation, judging, rundir
 from creagen_jax.creativity import record, text
 
 ROOT = Path(__file__).parent.parent
@@ -282,3 +282,11 @@ def test_data_that_has_changed(mistake, folder):
 
 def test_a_report_that_cannot_be_written(mistake, folder):
     assert "cannot write" in mistake(folder / "markov", *QUICK, "--out", folder / "one.txt")
+
+
+def test_a_sweep_is_refused_before_anything_is_drawn(mistake, folder, monkeypatch):
+    def draw(*_, **__):
+        raise AssertionError("samples were drawn")
+
+    monkeypatch.setattr(evaluation, "draw", draw)
+    assert "temperature is -1" in mistake(folder / "markov", "--sweep", "temperature", "1", "-1")
