@@ -53,14 +53,17 @@ def _is_matrix_tree(params: Params) -> Params:
 
 
 def _muon_dimensions(params: Params) -> Params:
-    """Muon for the matrices between hidden units. Embeddings and the output layer map from and
+    """Muon for the matrices between hidden units, and for the kernels of convolutions, which are
+    matrices from all their inputs to their outputs. Embeddings and the output layer map from and
     to one-hot tokens, for which the spectral norm is the wrong one: they keep AdamW
     (Jordan et al. 2024). They are told by their parameter names."""
 
     def dimensions(path, leaf):
         name = jax.tree_util.keystr(path)
-        hidden = leaf.ndim == 2 and "embed" not in name and "head" not in name
-        return MuonDimensionNumbers() if hidden else None
+        if "embed" in name or "head" in name:
+            return None
+        inputs = {2: 0, 4: (0, 1, 2)}  # of a matrix, and of a kernel [h, w, C, O]
+        return MuonDimensionNumbers(inputs[leaf.ndim], -1) if leaf.ndim in inputs else None
 
     return jax.tree_util.tree_map_with_path(dimensions, params)
 

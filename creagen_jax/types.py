@@ -27,6 +27,12 @@ class Spec:
         condition  [B] int32        the class label, if `classes` > 0
         reset      [B] bool         True where row b does not continue row b of the step before,
                                     if `streams` > 0
+    A batch of array data (pictures, say) holds
+        x          [B, *shape] float32   values in -1 .. 1
+        condition  [B] int32             the class label, if `classes` > 0
+        augment    [B, A] float32        what augmentation did to each row, if `augment` > 0: zeros
+                                         mean nothing, and stand for it when samples are drawn
+        mask       [B] float32           in evaluation: 0 for the rows that only pad the batch
     """
 
     vocab: int = 0  # V: token ids are 0 .. V-1; 0 for data that is not tokens
@@ -34,6 +40,7 @@ class Spec:
     classes: int = 0  # C: labels are 0 .. C-1; 0 means unconditional
     streams: int = 0  # B, if row b of each batch continues row b of the batch before; else 0
     shape: tuple[int, ...] = ()  # of one example, for data that is arrays
+    augment: int = 0  # A: numbers that say how an example was augmented
 
 
 @flax.struct.dataclass

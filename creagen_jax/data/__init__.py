@@ -4,14 +4,14 @@ A modality is a module of pure functions:
 
     Config                                     frozen dataclass: where the data is, how it is cut
     load(cfg, *, cache=None)                   -> Dataset, with .spec(batch_size), .fingerprint
-    windows(dataset, split, overlap=0)         -> how many windows cover a split
+    windows(dataset, split, overlap=0)         -> how many windows (or examples) cover a split
     train_batch(dataset, *, seed, step, size)  -> dict of NumPy arrays; pure in (seed, step)
     eval_batches(dataset, split, *, size, limit=None, overlap=0)
                                                -> the batches that cover a split exactly once
     describe(dataset)                          -> the fingerprint for a person to read
-    units(totals)                              -> {"loss": nats per token, ...}
+    units(totals)                              -> {"loss": nats per token, or a mean per example}
     save(dataset, folder)                      writes what sampling needs of the data
-    load_codec(folder)                         -> Codec: prompts to tokens, tokens to text
+    load_codec(folder)                         -> Codec: from and to text, pictures, ...
 """
 
 import importlib
@@ -20,7 +20,10 @@ from types import ModuleType
 
 from creagen_jax.types import UserError
 
-HELPERS = {"batching", "corpus", "sources", "tokenizers"}  # shared files that are no modality
+HELPERS = {  # shared files that are no modality
+    "batching", "caching", "corpus", "cutting", "image_sources", "image_store", "labels",
+    "pictures", "sources", "tokenizers",
+}  # fmt: skip
 
 
 def names() -> list[str]:

@@ -56,19 +56,28 @@ class Stream:
 
 def text_hash(text: str) -> int:
     """64 bits that depend on nothing but the text."""
-    return int.from_bytes(hashlib.blake2b(utf8(text), digest_size=8).digest(), "little")
+    return data_hash(utf8(text))
+
+
+def data_hash(data: bytes) -> int:
+    """64 bits that depend on nothing but the data."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def split_of(hash_: int, shares: dict[str, float]) -> str:
+    """The split of an example, by its hash: about the given shares, and "train" for the rest.
+
+    The example alone decides, so equal ones share a split, and none moves when others are added.
+    """
+    bounds = zip(shares, itertools.accumulate(shares.values()), strict=True)
+    return next((name for name, stop in bounds if hash_ / 2**64 < stop), "train")
 
 
 def split_by_hash(lines: list[Line], shares: dict[str, float]) -> dict[str, list[Line]]:
-    """Moves about the given shares of the lines into splits of their own; the rest is "train".
-
-    The text alone decides, so equal lines share a split, and no line moves when others are added.
-    """
+    """Moves about the given shares of the lines into splits of their own; see `split_of`."""
     splits = {"train": [], **{name: [] for name in shares}}
-    bounds = dict(zip(shares, itertools.accumulate(shares.values()), strict=True))
     for line in lines:
-        u = text_hash(line.text) / 2**64
-        splits[next((name for name, stop in bounds.items() if u < stop), "train")].append(line)
+        splits[split_of(text_hash(line.text), shares)].append(line)
     return splits
 
 
@@ -114,14 +123,19 @@ def files(path: str, unit: str) -> Lines | Stream:
     return Stream(path, {"train": lambda: _join(doc for file in paths for doc in _documents(file))})
 
 
+def not_found(path: Path) -> UserError:
+    """That there is no such file or folder, with the names that are like it."""
+    siblings = os.listdir(path.parent) if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, siblings, 3, 0.5)
+    meant = f"; near it: {', '.join(close)}" if close else ""
+    return UserError(f"no such file or folder: {path}{meant}")
+
+
 def _find(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        siblings = os.listdir(path.parent) if path.parent.is_dir() else []
-        close = difflib.get_close_matches(path.name, siblings, 3, 0.5)
-        meant = f"; near it: {', '.join(close)}" if close else ""
-        raise UserError(f"no such file or folder: {path}{meant}")
+        raise not_found(path)
     found = [
         file
         for file in sorted(path.rglob("*"))
@@ -222,15 +236,15 @@ def _line(row: object, place: str) -> Line:
 # --- TensorFlow Datasets -----------------------------------------------------------------------
 
 
-def tfds(name: str, folder: str, unit: str) -> Lines | Stream:
-    """A prepared TFDS set with a `text` and perhaps a `label`; needs no TensorFlow, no network.
+def prepared(name: str, folder: str, feature: str):
+    """The builder of a prepared TFDS set with a `feature`; needs no TensorFlow, no network.
 
-    `unit` "auto": a stream if every split is one text, else lines. Raises UserError for a set that
-    is not prepared (with the command that does it), or without text.
+    Raises UserError for a set that is not prepared (with the command that does it), without the
+    feature, or without a train split.
     """
     root = Path(folder or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
-    prepared = list(root.glob(f"{name.replace(':', '/')}/**/dataset_info.json"))
-    if not prepared:
+    found = list(root.glob(f"{name.replace(':', '/')}/**/dataset_info.json"))
+    if not found:
         have = sorted({path.relative_to(root).parts[0] for path in root.glob("*/**/features.json")})
         raise UserError(
             f"TFDS set '{name}' is not prepared in {root} (there: {', '.join(have) or 'none'}); "
@@ -240,28 +254,48 @@ def tfds(name: str, folder: str, unit: str) -> Lines | Stream:
         )
     import tensorflow_datasets  # 0.3 s, and only needed here
 
-    newest = max(prepared, key=lambda path: [int(n) for n in re.findall(r"\d+", path.parent.name)])
+    newest = max(found, key=lambda path: [int(n) for n in re.findall(r"\d+", path.parent.name)])
     builder = tensorflow_datasets.builder_from_directory(newest.parent)
-    features = builder.info.features
-    if "text" not in features:
+    info = builder.info
+    if feature not in info.features:
+        have = ", ".join(sorted(info.features))
+        raise UserError(f"TFDS set '{name}' has no feature `{feature}`; it has {have}")
+    if info.file_format.value != "array_record":
         raise UserError(
-            f"TFDS set '{name}' has no feature `text`; it has {', '.join(sorted(features))}"
-        )
-    if builder.info.file_format.value != "array_record":
-        raise UserError(
-            f"TFDS set '{name}' is stored as {builder.info.file_format.value}, which needs "
+            f"TFDS set '{name}' is stored as {info.file_format.value}, which needs "
             "TensorFlow; prepare it again with file_format='array_record'"
         )
-    name_of = getattr(features["label"], "int2str", str) if "label" in features else None
+    if "train" not in info.splits:
+        raise UserError(f"TFDS set '{name}' has no train split; it has {', '.join(info.splits)}")
+    return builder
+
+
+def own_splits(builder) -> list[str]:
+    """Those of SPLITS that a TFDS set has."""
+    return [split for split in SPLITS if split in builder.info.splits]
+
+
+def label_names(builder) -> Callable[[dict], str | None]:
+    """From an example of a TFDS set to the name of its label; None if it has none."""
+    features = builder.info.features
+    if "label" not in features:
+        return lambda row: None
+    name_of = getattr(features["label"], "int2str", str)
+    return lambda row: name_of(row["label"])
+
+
+def tfds(name: str, folder: str, unit: str) -> Lines | Stream:
+    """A prepared TFDS set with a `text` and perhaps a `label`.
+
+    `unit` "auto": a stream if every split is one text, else lines. Raises UserError as `prepared`.
+    """
+    builder = prepared(name, folder, "text")
+    label_of, splits = label_names(builder), own_splits(builder)
 
     def read(split: str) -> Iterator[Line]:
         for row in builder.as_data_source(split):
-            yield Line(row["text"].decode(), name_of(row["label"]) if name_of else None)
+            yield Line(row["text"].decode(), label_of(row))
 
-    splits = [split for split in SPLITS if split in builder.info.splits]
-    if "train" not in splits:
-        have = ", ".join(builder.info.splits)
-        raise UserError(f"TFDS set '{name}' has no train split; it has {have}")
     one_text = all(builder.info.splits[split].num_examples == 1 for split in splits)
     if unit == "line" or (unit == "auto" and not one_text):
         return Lines(name, {split: list(read(split)) for split in splits})

@@ -19,6 +19,7 @@ import numpy as np
 from creagen_jax import config
 from creagen_jax.data import batching, corpus, sources, tokenizers
 from creagen_jax.data.corpus import Corpus, Split
+from creagen_jax.data.labels import label_id
 from creagen_jax.data.tokenizers import END, UNKNOWN, Tokenizer
 from creagen_jax.types import Spec, UserError
 
@@ -87,11 +88,7 @@ class Codec:
 
     def label_id(self, name: str) -> int:
         """The id of a label. Raises UserError for an unknown one."""
-        if not self.labels:
-            raise UserError(f"no label '{name}': this model was trained without labels")
-        if name not in self.labels:
-            raise UserError(f"no label '{name}'; {config.nearest(name, list(self.labels))}")
-        return self.labels.index(name)
+        return label_id(self.labels, name)
 
     def is_new(self, text: str) -> bool | None:
         """Whether a text is no line of the training split; None for a stream."""
