@@ -117,6 +117,11 @@ def load(run: Path, which: str = "best", report: Callable[[str], None] = print) 
     )
 
 
+def kind(run: Path) -> str:
+    """How the family of a run draws: its KIND. Raises UserError for a folder that is no run."""
+    return models.get(config.family(rundir.read(run)["experiment"])).KIND
+
+
 def training_data(run: Path) -> Any:
     """The data set that a run was trained on, read again.
 
@@ -265,13 +270,19 @@ def _prompt(model: Model, request: Request) -> np.ndarray:
 
 def _labels(model: Model, request: Request, seeds: np.ndarray) -> np.ndarray | None:
     """The class of each sample [B], or None for a model without classes."""
-    if request.label:
-        return np.full(len(seeds), model.codec.label_id(request.label), np.int32)
-    if not model.codec.labels:
-        return None
-    if request.sampling.beams:
+    if request.sampling.beams and model.codec.labels and not request.label:
         raise UserError(f"beam search needs --label: one of {', '.join(model.codec.labels)}")
-    shares = np.asarray(model.codec.label_shares)
+    return labels_of(model.codec, request.label, seeds)
+
+
+def labels_of(codec: Any, label: str, seeds: np.ndarray) -> np.ndarray | None:
+    """The class of each sample [B]: the label asked for, or else one by its seed, as often as in
+    the training data; None for a model without classes. Raises UserError for an unknown label."""
+    if label:
+        return np.full(len(seeds), codec.label_id(label), np.int32)
+    if not codec.labels:
+        return None
+    shares = np.asarray(codec.label_shares)
     draws = [np.random.default_rng(seed).choice(len(shares), p=shares) for seed in seeds]
     return np.array(draws, np.int32)
 

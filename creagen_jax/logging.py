@@ -30,12 +30,13 @@ class Log:
         *,
         step: int,
         steps: int,
-        tokens: int,
+        size: int,
+        unit: str,
         reference: dict[str, Any] | None,
         lead: bool,
     ):
         self.run, self.reference, self.lead = run, reference, lead
-        self.tokens = tokens  # predictions in a batch
+        self.size, self.unit = size, unit  # what a batch holds, for the speed
         # Without a terminal there is no bar, only the lines.
         self.bar = tqdm(
             total=steps, initial=step, unit="step", disable=None if lead else True, leave=False
@@ -79,9 +80,9 @@ class Log:
                 self.events.write_event(_event(line))
 
     def train(self, step: int, loss: float, seconds: float, **metrics: float) -> None:
-        """The mean training loss, in nats per token, since the last call."""
-        rate = self.tokens * step / seconds
-        self.bar.set_postfix_str(f"loss {loss:.4f}, {rate:,.0f} tokens/s", refresh=False)
+        """The mean training loss since the last call, and other metrics."""
+        rate = self.size * step / seconds
+        self.bar.set_postfix_str(f"loss {loss:.4f}, {rate:,.0f} {self.unit}/s", refresh=False)
         self.bar.update(step - self.bar.n)
         self.write(step=step, split="train", loss=loss, **metrics, seconds=seconds)
 
@@ -98,22 +99,22 @@ class Log:
             with rundir.writing(self.run):
                 self.events.flush()
 
-    def samples(self, step: int, texts: list[str]) -> None:
-        """Samples on the screen, and in RUN/samples/step_001000.txt."""
+    def samples(self, step: int, suffix: str, content: bytes, shown: str) -> None:
+        """Samples in RUN/samples/step_001000.SUFFIX, and those that can be shown on the screen."""
         if self.lead:
             folder = rundir.samples(self.run)
-            text = "\n".join(texts)
             with rundir.writing(self.run):
                 folder.mkdir(exist_ok=True)
-                (folder / f"step_{step:06d}.txt").write_text(text + "\n", encoding="utf-8")
-            self.say("\n".join(f"    {line}" for line in text.splitlines()))
+                (folder / f"step_{step:06d}{suffix}").write_bytes(content)
+            if shown:
+                self.say("\n".join(f"    {line}" for line in shown.splitlines()))
 
 
 def units(scores: dict[str, float]) -> str:
     """The score to compare with others, and its unit."""
     if "nats_per_char" in scores:
         return f"{scores['nats_per_char']:.4f} nats/char"
-    return f"loss {scores['loss']:.4f}"
+    return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
 
 
 def read(run: Path) -> list[dict[str, Any]]:

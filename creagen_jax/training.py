@@ -28,13 +28,16 @@ from creagen_jax import (
     parallel,
     rundir,
     scoring,
+    synthesis,
     update,
 )
-from creagen_jax.data import batching
+from creagen_jax.data import batching, pictures
 from creagen_jax.types import Spec, TrainState, UserError
 
 SAMPLES = 8  # drawn on the screen, where that is asked for
-SHOWN = ("grad_norm", "skipped")  # metrics of a step that are logged beside the loss
+HIDDEN = ("loss", "skipped_in_row")  # metrics of a step that are not logged as they are
+COLLAPSED = 0.5  # times the variety of the data: samples that vary less are warned of
+FRAME = 0.2  # seconds that each sheet of samples shows in the film of a training
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AGREE_EVERY = 10  # steps between two looks of several processes at whether one was interrupted
 
@@ -99,7 +102,8 @@ def train(
         run,
         step=progress.step,
         steps=job.steps,
-        tokens=experiment.train.batch * job.spec.length,
+        size=experiment.train.batch * max(job.spec.length, 1),
+        unit="tokens" if job.spec.vocab else "examples",
         reference=reference,
         lead=jax.process_index() == 0,
     )
@@ -110,6 +114,7 @@ def train(
             return 128 + interrupt.signal
         if progress.finished:
             _final(job, run, state, progress, log)
+            _film(run, log)
     return 0
 
 
@@ -261,15 +266,17 @@ def _loop(job, run, state, step, progress, last, log, interrupt) -> TrainState:
                 look()
             if logs:
                 loss = float(np.mean(progress.losses)) if progress.losses else math.nan
-                more = {key: float(value) for key, value in metrics.items() if key in SHOWN}
+                more = {key: float(value) for key, value in metrics.items() if key not in HIDDEN}
                 log.train(at, loss, time.perf_counter() - began, **more)
                 progress.losses = []
             if evaluates and "validation" in job.dataset.splits:
                 scores = evaluate(state.eval_params, "validation", limit=cfg.eval_windows)
                 log.scores(at, "validation", scores, time.perf_counter() - began, "some")
-                _judge(progress, scores["loss"], cfg.patience)
+                if "loss" in scores:  # a GAN has none that ranks its checkpoints
+                    _judge(progress, scores["loss"], cfg.patience)
+                _warn_of_collapse(scores, log)
             if cfg.sample_every and at % cfg.sample_every == 0:
-                log.samples(at, _draw(job, state))
+                log.samples(at, *_draw(job, state))
             if saves or progress.best_step == at:
                 save()
         look()
@@ -285,6 +292,16 @@ def _judge(progress: Progress, loss: float, patience: int) -> None:
     else:
         progress.worse += 1
     progress.finished |= 0 < patience <= progress.worse
+
+
+def _warn_of_collapse(scores: dict[str, float], log: logging.Log) -> None:
+    """A line on the screen if the samples of a GAN vary far less than the data."""
+    if "variety" in scores and scores["variety"] < COLLAPSED * scores["variety_of_data"]:
+        share = scores["variety"] / scores["variety_of_data"]
+        log.say(
+            f"warning: samples vary {share:.0%} as much as the data: the generator collapses; "
+            "lower --optim.learning_rate, or raise --model.r1 and --model.r2"
+        )
 
 
 def _evaluator(job: Job) -> Callable[..., dict[str, float]]:
@@ -304,8 +321,9 @@ def _evaluator(job: Job) -> Callable[..., dict[str, float]]:
     return score
 
 
-def _draw(job: Job, state: TrainState) -> list[str]:
-    """A few samples, with the same seeds every time, so that progress can be watched."""
+def _draw(job: Job, state: TrainState) -> tuple[str, bytes, str]:
+    """A few samples, with the same seeds every time, so that progress can be watched: the suffix
+    and the content of their file, and what of it is shown on the screen."""
     params = state.eval_params
     if not job.family.HOST:  # gathered, if they are sharded
         params = generation.local(jax.device_put(params, parallel.replicated(job.mesh)))
@@ -317,15 +335,20 @@ def _draw(job: Job, state: TrainState) -> list[str]:
         length=job.spec.length,
         step=int(state.step),
     )
+    seed = job.experiment.seed
+    if job.family.KIND != "autoregressive":
+        sheet = pictures.grid(synthesis.preview(model, seed=seed), columns=8)
+        return ".png", pictures.png(sheet, {"step": str(model.step)}), ""
     num = SAMPLES if job.dataset.codec.line else 1
-    drawn = generation.draw(model, generation.Request(), num=num, seed=job.experiment.seed)
-    return [sample.text for sample in drawn]
+    drawn = generation.draw(model, generation.Request(), num=num, seed=seed)
+    text = "\n".join(sample.text for sample in drawn)
+    return ".txt", f"{text}\n".encode(), text
 
 
 def _final(job: Job, run: Path, state: TrainState, progress: Progress, log: logging.Log) -> None:
     """Score the best checkpoint on the held-out splits, in each way that was not scored before."""
     ways = {"all": None}
-    if not job.dataset.codec.line:  # so that each prediction sees at least half a window
+    if job.spec.vocab and not job.dataset.codec.line:  # so that each prediction sees at least half a window
         ways["sliding"] = job.spec.length // 2
     held_out = [split for split in ("validation", "test") if split in job.dataset.splits]
     scored = {(line["split"], line.get("windows")) for line in logging.read(run)}
@@ -345,6 +368,15 @@ def _final(job: Job, run: Path, state: TrainState, progress: Progress, log: logg
     for split, way in wanted:
         scores = evaluate(state.eval_params, split, limit=limit, overlap=ways[way])
         log.scores(step, split, scores, progress.seconds, way)
+
+
+def _film(run: Path, log: logging.Log) -> None:
+    """RUN/samples/progress.gif of the sheets of samples that were drawn on the way, if any."""
+    sheets = sorted(rundir.samples(run).glob("step_*.png"))
+    if log.lead and len(sheets) > 1:
+        frames = map(pictures.read_png, sheets)
+        path = rundir.samples(run) / "progress.gif"
+        pictures.write_gif(path, frames, seconds=FRAME, about={}, hold=10 * FRAME)
 
 
 class _Interrupt:

@@ -1,0 +1,161 @@
+"""What sample.py does for each kind of family: its flags, and how samples are written."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import tyro
+
+from creagen_jax import cli, generation, rundir, synthesis
+from creagen_jax.data import pictures
+from creagen_jax.generation import Model
+from creagen_jax.types import UserError
+
+FRAMES = 24  # of the animation of a diffusion model, at most one a step
+SECONDS = 0.1  # of a frame
+
+
+@dataclasses.dataclass(frozen=True)
+class Common:
+    """Flags of every family."""
+
+    seed: int = 0
+    """Seed of the first sample; the next ones take the next seeds."""
+    checkpoint: str = "best"
+    """best (by validation loss, if the family has one), last, or a step."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokens(Common):
+    """Flags of families that write text."""
+
+    request: Annotated[generation.Request, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=generation.Request
+    )
+    num: int = 1
+    """Samples to draw; one alone is shown while it is drawn."""
+    max_copy: int = 0
+    """The most tokens in a row that may be copied from the training data; 0 is off."""
+    out: str = ""
+    """File to write to: .jsonl holds all about each sample; others hold the text."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrays(Common):
+    """Flags of families that draw pictures."""
+
+    num: int = 64
+    """Samples to draw."""
+    out: str = ""
+    """Folder for single PNGs, or a .npz of `images` and `labels`; empty: RUN/samples/drawn."""
+    grid: bool = False
+    """One contact sheet instead, its rows by class; --out names its .png."""
+    animate: str = ""
+    """Also a .gif: of the denoising, or of a walk from latent to latent."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Denoising(Arrays):
+    """Flags of diffusion models."""
+
+    request: Annotated[synthesis.Denoising, tyro.conf.arg(name="")] = synthesis.Denoising()
+
+
+@dataclasses.dataclass(frozen=True)
+class Latent(Arrays):
+    """Flags of GANs."""
+
+    request: Annotated[synthesis.Drawing, tyro.conf.arg(name="")] = synthesis.Drawing()
+
+
+def tokens(run: Path, model: Model, args: Tokens) -> list[str]:
+    """Samples to the screen or a file. Returns what to say about them."""
+    prompt = cli.text_argument(args.request.prompt)
+    request = dataclasses.replace(args.request, prompt=prompt)
+    guard = None
+    if args.max_copy:
+        guard = generation.load_guard(run, args.max_copy, report=cli.warn)
+    speed = generation.Speed()
+    how = {"seed": args.seed, "guard": guard, "speed": speed}
+    if args.num == 1 and not args.out and not request.sampling.beams:
+        show = functools.partial(print, end="", flush=True)
+        samples = [generation.stream(model, request, show=show, **how)]
+        print()
+    else:
+        samples = generation.draw(model, request, num=args.num, **how)
+        cli.write(generation.render(samples, args.out), args.out)
+    return [generation.summary(samples, speed)]
+
+
+def arrays(run: Path, model: Model, args: Arrays) -> list[str]:
+    """Samples to files. Returns what to say about them. Raises UserError for a name that does not
+    say what to write, and as `synthesis.draw` does."""
+    suffix = Path(args.out).suffix.lower()
+    if args.grid and suffix not in ("", ".png"):
+        raise UserError(f"--grid writes a .png, not {args.out}")
+    if suffix == ".png" and not args.grid:
+        raise UserError(f"--out {args.out} is one picture: --grid makes it a contact sheet")
+    if args.animate and Path(args.animate).suffix.lower() != ".gif":
+        raise UserError(f"--animate writes a .gif, not {args.animate}")
+    speed = synthesis.Speed()
+    how = {"num": args.num, "seed": args.seed}
+    batches = synthesis.timed(synthesis.draw(model, args.request, **how), speed)
+    if args.grid:
+        place = _grid(run, model, args, batches)
+    else:
+        place = _each(run, model, args, batches)
+    said = f"{args.num} sample{'s' * (args.num > 1)}: {place}"
+    if speed.seconds:
+        said += f", {speed.samples / speed.seconds:,.1f} samples/s"
+    if not args.animate:
+        return [said]
+    film = synthesis.film(model, args.request, **how, frames=FRAMES)
+    sheets = (pictures.grid(images) for images in film)
+    pictures.write_gif(args.animate, sheets, seconds=SECONDS, about={"seed": str(args.seed)})
+    return [said, f"animation: {args.animate}"]
+
+
+def _each(run: Path, model: Model, args: Arrays, batches: Iterator[synthesis.Samples]) -> Path:
+    """Each sample for itself, written as it is drawn: memory does not grow with their number."""
+    place = Path(args.out) if args.out else rundir.samples(run) / "drawn"
+    if place.suffix.lower() == ".npz":
+        writer = pictures.npz_writer(place, args.num, model.codec.shape)
+    else:
+        writer = pictures.folder_writer(place)
+    with contextlib.closing(batches), writer as file:
+        for batch in batches:
+            file.add(batch.images, batch.labels, batch.about(model.codec))
+    return place
+
+
+def _grid(run: Path, model: Model, args: Arrays, batches: Iterator[synthesis.Samples]) -> Path:
+    parts = list(batches)
+    images = np.concatenate([part.images for part in parts])
+    if parts[0].labels is not None:
+        labels = np.concatenate([part.labels for part in parts])
+        images = images[np.argsort(labels, kind="stable")]
+    place = Path(args.out) if args.out else rundir.samples(run) / "grid.png"
+    about = {**parts[0].about(model.codec)[0], "num": str(args.num)}
+    about.pop("label", None)
+    pictures.write_png(place, pictures.grid(images), about)
+    return place
+
+
+class Command(NamedTuple):
+    """What sample.py does for one kind of family."""
+
+    Args: type
+    run: object  # (run, model, args) -> lines to say
+
+
+COMMANDS = {
+    "autoregressive": Command(Tokens, tokens),
+    "diffusion": Command(Denoising, arrays),
+    "latent": Command(Latent, arrays),
+}
