@@ -7,14 +7,12 @@ from typing import Annotated
 
 import tyro
 
-from creagen_jax import cli, config, evaluation, generation
+from creagen_jax import cli, config, evaluation
 
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    request: Annotated[generation.Request, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=generation.Request
-    )
+    request: Annotated[config.Request, tyro.conf.arg(name="")]
     how: Annotated[evaluation.Config, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=evaluation.Config
     )
@@ -23,10 +21,9 @@ class Args:
 def main(argv: list[str]) -> int:
     count = next((i for i, word in enumerate(argv) if word.startswith("-")), len(argv))
     runs, flags = [Path(word) for word in argv[:count]], argv[count:]
-    args = config.parse(Args(), flags, prog="evaluate.py RUN", description=__doc__)
-    prompt = cli.text_argument(args.request.prompt)
-    request = dataclasses.replace(args.request, prompt=prompt)
-    for line in evaluation.run(runs, request, args.how, say=cli.warn):
+    default = Args(evaluation.request_of(runs))
+    args = config.parse(default, flags, prog="evaluate.py RUN", description=__doc__)
+    for line in evaluation.run(runs, args.request, args.how, say=cli.warn):
         print(line)
     return 0
 

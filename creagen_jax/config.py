@@ -31,6 +31,14 @@ class Model:
 
 
 @dataclasses.dataclass(frozen=True)
+class Request:
+    """Base of what each kind of family can be asked for, besides how many and with which seeds."""
+
+    label: str = ""
+    """Class of the samples; empty: each draws its own, as often as in the training data."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Optim:
     """The update rule and its schedule. See `optim.py`."""
 

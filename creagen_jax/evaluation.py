@@ -8,17 +8,34 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from creagen_jax import checkpoint, config, data, generation, material, probing, rundir
+import numpy as np
+
+from creagen_jax import (
+    checkpoint,
+    cli,
+    config,
+    data,
+    generation,
+    judging,
+    judging_pictures,
+    material,
+    models,
+    probing,
+    rundir,
+    synthesis,
+)
+from creagen_jax.config import Request
 from creagen_jax.creativity import audit, record, report, series, words
-from creagen_jax.generation import Request
-from creagen_jax.judging import Bench, bench, judge
-from creagen_jax.sampling import filters
+from creagen_jax.data import caching, image_sources
+from creagen_jax.judging_pictures import Pictures
+from creagen_jax.sampling import filters, solvers
 from creagen_jax.types import UserError
 
-LINES, PIECES = 2000, 400  # samples drawn of lines, and of pieces of a stream
+LINES, PIECES, PICTURES = 2000, 400, 2000  # samples drawn of lines, pieces of a stream, pictures
 ENOUGH = 200  # items, or characters of a stream, that are audited as training would split them
 FAST = 5  # times fewer of them with --fast
 
+Bench = judging.Bench | judging_pictures.Bench
 Say = Callable[[str], None]
 Rows = list[tuple[str, record.Report]]
 
@@ -28,7 +45,7 @@ class Config:
     """What is evaluated, and how thoroughly."""
 
     num: int = 0
-    """Samples to draw; 0: 2,000 lines, or 400 pieces of a stream."""
+    """Samples to draw; 0: 2,000 lines or pictures, or 400 pieces of a stream."""
     seed: int = 0
     """Seed of the first sample, and of all that is random in the measuring."""
     checkpoint: str = "best"
@@ -40,11 +57,14 @@ class Config:
     checkpoints: bool = False
     """Every checkpoint that the run has kept, to see where copying begins."""
     samples: str = ""
-    """Instead of a run: generated items, a file or folder of text, one item a line."""
+    """Instead of a run: generated items, a file or folder of text, one item a line; or a folder or
+    .npz of pictures."""
     train: str = ""
     """The training items that belong to --samples, likewise."""
     heldout: str = ""
     """Held-out items that belong to --samples, likewise."""
+    features: str = ""
+    """Your own features of pictures, to judge by: package.module:function or file.py:function."""
     audit: str = ""
     """Instead of a run: data to look through before training on it."""
     unit: Literal["auto", "stream", "line"] = "auto"
@@ -106,17 +126,26 @@ def _check(runs: Sequence[Path], cfg: Config) -> None:
 def of_run(run: Path, request: Request, cfg: Config, *, say: Say = print) -> record.Report:
     """Draws samples from a run and judges them."""
     drawn = draw(run, request, cfg, cfg.checkpoint, say)
-    on = bench(material.of_run(run, request), drawn.texts, seed=cfg.seed, fast=cfg.fast)
-    return drawn.judge(on, run.name, probe=not cfg.fast)
+    return drawn.judge(bench(drawn, request, cfg), run.name, probe=not cfg.fast)
 
 
 def of_files(cfg: Config) -> record.Report:
     """Judges items in files, whoever made them."""
-    generated = material.lines(cfg.samples)
-    on = bench(material.of_files(cfg.train, cfg.heldout), generated, seed=cfg.seed, fast=cfg.fast)
     about = {"samples": cfg.samples, "train": cfg.train, "heldout": cfg.heldout}
     title = Path(cfg.samples).name
-    return judge(on, generated, title=title, protocol=about, full=not cfg.fast)
+    how = {"title": title, "protocol": about, "full": not cfg.fast}
+    if image_sources.holds_pictures(cfg.samples):
+        found, generated = judging_pictures.of_files(cfg.samples, cfg.train, cfg.heldout)
+        on = judging_pictures.bench(found, generated, cache=caching.folder(None), **_how(cfg))
+        return judging_pictures.judge(on, generated, **how)
+    texts = material.lines(cfg.samples)
+    real = material.of_files(cfg.train, cfg.heldout)
+    on = judging.bench(real, texts, seed=cfg.seed, fast=cfg.fast)
+    return judging.judge(on, texts, **how)
+
+
+def _how(cfg: Config) -> dict[str, Any]:
+    return {"own": cfg.features, "seed": cfg.seed, "fast": cfg.fast}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -125,39 +154,58 @@ class Drawn:
 
     run: Path
     model: generation.Model
-    samples: list[generation.Sample]
-    prompt: str
-
-    @property
-    def texts(self) -> list[str]:
-        """What the model itself wrote: what it was given is not its own."""
-        return [sample.text[len(self.prompt) :] for sample in self.samples]
+    items: list[str] | Pictures  # what the model itself made: what it was given is not its own
+    labels: list[str]  # of texts; of pictures they are in the items
+    settings: dict[str, Any]
 
     def judge(self, on: Bench, title: str, *, probe: bool) -> record.Report:
         """Their report; with `probe` the model itself is questioned, too, and all is measured."""
-        found = {}
-        if probe and on.material.heldout:
+        found, modality = {}, config.modality(rundir.read(self.run)["experiment"])
+        if probe:
             dataset = generation.training_data(self.run)
-            held = next(name for name in dataset.splits if name != "train")
-            found = probing.probe(self.model, "text", dataset, held, seed=on.seed)
-        return judge(
-            on,
-            self.texts,
-            title=title,
-            labels=[sample.label or "" for sample in self.samples],
-            protocol={"run": str(self.run), "sampling": self.samples[0].settings},
-            probed=found,
-            full=probe,
-        )
+            if held := next((name for name in dataset.splits if name != "train"), ""):
+                found = probing.probe(self.model, modality, dataset, held, seed=on.seed)
+        how = {
+            "title": title,
+            "protocol": {"run": str(self.run), "sampling": self.settings},
+            "probed": found,
+            "full": probe,
+        }
+        if isinstance(self.items, Pictures):
+            return judging_pictures.judge(on, self.items, **how)
+        return judging.judge(on, self.items, labels=self.labels, **how)
 
 
 def draw(run: Path, request: Request, cfg: Config, which: str, say: Say) -> Drawn:
     """Samples of the best, the last or any other checkpoint."""
     model = generation.load(run, which, report=say)
-    usual = LINES if model.codec.line else PIECES
-    num = cfg.num or (usual // FAST if cfg.fast else usual)
-    samples = generation.draw(model, request, num=num, seed=cfg.seed)
-    return Drawn(run, model, samples, request.prompt)
+    if models.get(model.family).KIND == "autoregressive":
+        request = dataclasses.replace(request, prompt=cli.text_argument(request.prompt))
+        usual = LINES if model.codec.line else PIECES
+        num = cfg.num or (usual // FAST if cfg.fast else usual)
+        samples = generation.draw(model, request, num=num, seed=cfg.seed)
+        texts = [sample.text[len(request.prompt) :] for sample in samples]
+        labels = [sample.label or "" for sample in samples]
+        return Drawn(run, model, texts, labels, samples[0].settings)
+    num = cfg.num or (PICTURES // FAST if cfg.fast else PICTURES)
+    parts = list(synthesis.draw(model, request, num=num, seed=cfg.seed))
+    images = np.concatenate([part.images for part in parts])
+    labels = None
+    if model.codec.labels:
+        labels = np.concatenate([part.labels for part in parts])
+    return Drawn(run, model, Pictures(images, labels), [], parts[0].settings)
+
+
+def bench(drawn: Drawn, request: Request, cfg: Config) -> Bench:
+    """What samples of a run, and others like them, are held against."""
+    if isinstance(drawn.items, Pictures):
+        found = judging_pictures.of_run(drawn.run, request.label)
+        cache = rundir.evaluation(drawn.run)
+        return judging_pictures.bench(found, drawn.items, cache=cache, **_how(cfg))
+    if cfg.features:
+        raise UserError(f"--features is for pictures; {drawn.run} holds text")
+    found = material.of_run(drawn.run, request)
+    return judging.bench(found, drawn.items, seed=cfg.seed, fast=cfg.fast)
 
 
 # --- many reports --------------------------------------------------------------------------------
@@ -188,7 +236,7 @@ def sweep(run: Path, request: Request, cfg: Config, *, say: Say = print) -> tupl
     for value, asked in zip(values, requests, strict=True):
         say(f"{setting} {value} ...")
         drawn = draw(run, asked, cfg, cfg.checkpoint, say)
-        on = on or bench(material.of_run(run, request), drawn.texts, seed=cfg.seed, fast=cfg.fast)
+        on = on or bench(drawn, request, cfg)
         rows.append((value, drawn.judge(on, run.name, probe=False)))
     yields = [(found.creative_yield.absolute.value or 0, label) for label, found in rows]
     page = series.render(
@@ -203,18 +251,37 @@ def sweep(run: Path, request: Request, cfg: Config, *, say: Say = print) -> tupl
 
 def with_setting(request: Request, setting: str, value: str) -> Request:
     """The request with a sampling setting changed. Raises UserError."""
-    names = sorted(field.name for field in dataclasses.fields(request.sampling))
+    numbers = {
+        field.name: type(getattr(request.sampling, field.name))
+        for field in dataclasses.fields(request.sampling)
+    }
+    names = sorted(name for name, kind in numbers.items() if kind in (int, float))
     if setting not in names:
         raise UserError(f"no setting '{setting}'; {config.nearest(setting, names)}")
-    kind = type(getattr(request.sampling, setting))
+    kind = numbers[setting]
     try:
         number = kind(value)
     except ValueError:
-        numbers = "whole numbers" if kind is int else "numbers"
-        raise UserError(f"--sweep {setting} takes {numbers}, not '{value}'") from None
+        wanted = "whole numbers" if kind is int else "numbers"
+        raise UserError(f"--sweep {setting} takes {wanted}, not '{value}'") from None
     sampling = dataclasses.replace(request.sampling, **{setting: number})
-    filters.validate(sampling)
+    if isinstance(sampling, filters.Sampling):
+        filters.validate(sampling)
+    elif isinstance(sampling, solvers.Solving):
+        solvers.validate(sampling)
     return dataclasses.replace(request, sampling=sampling)
+
+
+def request_of(runs: Sequence[Path]) -> Request:
+    """The flags that choose how samples are drawn, for the family of the first run; without a run,
+    those of text. Raises UserError for a folder that is no run, or kinds that do not go together.
+    """
+    kinds = {run: generation.kind(run) for run in runs}
+    if len(set(kinds.values())) > 1:
+        listed = ", ".join(f"{run} ({kind})" for run, kind in kinds.items())
+        raise UserError(f"these runs draw in different ways, so no flags fit all: {listed}")
+    kind = next(iter(kinds.values()), "autoregressive")
+    return synthesis.REQUESTS.get(kind, generation.Request)()
 
 
 def along_training(
@@ -228,7 +295,7 @@ def along_training(
     for step in steps:
         say(f"step {step} ...")
         drawn = draw(run, request, cfg, str(step), say)
-        on = on or bench(material.of_run(run, request), drawn.texts, seed=cfg.seed, fast=cfg.fast)
+        on = on or bench(drawn, request, cfg)
         rows.append((str(step), drawn.judge(on, run.name, probe=False)))
     onset = series.onset(steps, [found.profile["novelty"] for _, found in rows])
     begins = "No checkpoint copies more than held-out data do."
@@ -260,7 +327,7 @@ def compare(
     for run in runs:
         say(f"{run} ...")
         drawn = draw(run, request, cfg, cfg.checkpoint, say)
-        on = on or bench(material.of_run(run, request), drawn.texts, seed=cfg.seed, fast=cfg.fast)
+        on = on or bench(drawn, request, cfg)
         rows.append((str(run), drawn.judge(on, str(run), probe=not cfg.fast)))
     return series.render("Runs compared", rows), rows
 

@@ -40,11 +40,9 @@ class Model:
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
-    """What is asked for, besides how many and with which seeds."""
+class Request(config.Request):
+    """What is asked of a family that writes tokens."""
 
-    label: str = ""
-    """Class of the samples; empty: each draws its own, as often as in the training data."""
     prompt: str = ""
     """Text to continue; @FILE reads it from a file."""
     length: int = 0

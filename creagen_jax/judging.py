@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from creagen_jax import material
-from creagen_jax.creativity import profile, record, showcase, text
+from creagen_jax.creativity import record, showcase, text
+from creagen_jax.creativity.appraisal import appraise, too_few, versions
 from creagen_jax.creativity.estimate import Estimate
 from creagen_jax.creativity.profile import Measures
 from creagen_jax.material import Material
@@ -88,34 +88,15 @@ def judge(
     full: bool = True,
 ) -> record.Report:
     """The report of generated texts."""
-    y, anchors, probed = on.yardstick, on.anchors, probed or {}
+    y = on.yardstick
     measures = text.measure(y, generated, full=full, seed=on.seed)
-    heldout, noise = anchors.get("held-out"), anchors["noise"]
-    axes = profile.profile(measures, noise=noise)
     privacy = showcase.private(generated, on.material.documents)
     novelty = showcase.novelty_curve(y, generated)
     return record.Report(
         title=title,
         kind="text",
         unit="word" if y.words else "character",
-        profile=axes,
-        creative_yield=profile.creative_yield(measures, heldout=heldout, doubt=y.doubt),
-        composite=profile.composite(axes),
-        metrics=measures.metrics | probed.get("model", {}),
-        anchors={
-            name: record.Anchor(
-                title=TITLES[name],
-                profile=profile.profile(each, noise=noise),
-                creative_yield=profile.creative_yield(
-                    each, heldout=heldout, doubt=y.doubt
-                ).value.value,
-                metrics={
-                    metric: estimate.value
-                    for metric, estimate in {**each.metrics, **probed.get(name, {})}.items()
-                },
-            )
-            for name, each in anchors.items()
-        },
+        **appraise(measures, on.anchors, TITLES, doubt=y.doubt, probed=probed or {}),
         warnings=_warnings(on, measures, generated) + showcase.alarms(privacy),
         protocol=_protocol(on, generated, protocol or {}),
         curves={"novelty": showcase.curve({"generated": novelty, **on.curves})},
@@ -146,9 +127,7 @@ def _warnings(on: Bench, measures: Measures, generated: Sequence[str]) -> list[s
         "training": len(y.trained),
         "held-out": len(y.reference) + len(y.heldout),
     }
-    for kind, size in sizes.items():
-        if 0 < size < profile.FEW:
-            found.append(f"only {size} {kind} items: intervals are wide, and some do not hold")
+    found += too_few(sizes)
     if len(set(generated)) == 1 and len(generated) > 1:
         found.append("all generated items are the same")
     if empty := sum(not each.strip() for each in generated):
@@ -175,5 +154,5 @@ def _protocol(on: Bench, generated: Sequence[str], given: dict[str, Any]) -> dic
         "characters generated": sum(map(len, generated)),
         "seed": on.seed,
         "creativity index": f"{text.SPANS[0]} to {text.SPANS[1]} units",
-        "versions": {name: version(name) for name in ("jax", "numpy", "scipy", "scikit-learn")},
+        "versions": versions(),
     }

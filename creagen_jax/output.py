@@ -64,14 +64,18 @@ class Arrays(Common):
 class Denoising(Arrays):
     """Flags of diffusion models."""
 
-    request: Annotated[synthesis.Denoising, tyro.conf.arg(name="")] = synthesis.Denoising()
+    request: Annotated[synthesis.Denoising, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=synthesis.Denoising
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Latent(Arrays):
     """Flags of GANs."""
 
-    request: Annotated[synthesis.Drawing, tyro.conf.arg(name="")] = synthesis.Drawing()
+    request: Annotated[synthesis.Drawing, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=synthesis.Drawing
+    )
 
 
 def tokens(run: Path, model: Model, args: Tokens) -> list[str]:

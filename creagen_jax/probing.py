@@ -24,23 +24,31 @@ Losses = tuple[np.ndarray, np.ndarray]  # nats [N], and the tokens [N] that they
 
 
 def probe(model: Model, modality: str, dataset: Any, split: str, *, seed: int = 0) -> dict:
-    """Metrics of a language model and the held-out metrics beside them, by two names:
+    """Metrics of a model and the held-out metrics beside them, by two names:
 
     {"model": loss_gap, membership_auc, extraction_rate, "held-out": extraction_rate}
+
+    Only what writes tokens has an extraction rate, and a GAN, which has no loss, has nothing.
     """
+    kind = models.get(model.family).KIND
+    if kind == "latent":
+        return {}
     source = data.get(modality)
     batches = {
         name: list(source.eval_batches(dataset, name, size=BATCH, limit=WINDOWS, overlap=0))
         for name in ("train", split)
     }
     known, new = (_losses(model, batches[name]) for name in ("train", split))
+    found = {
+        "loss_gap": memorisation.loss_gap(train=known, heldout=new, seed=seed),
+        "membership_auc": memorisation.membership_auc(train=known, heldout=new),
+    }
+    if kind != "autoregressive":
+        return {"model": found}
+    rates = {name: _extraction(model, each) for name, each in batches.items()}
     return {
-        "model": {
-            "loss_gap": memorisation.loss_gap(train=known, heldout=new, seed=seed),
-            "membership_auc": memorisation.membership_auc(train=known, heldout=new),
-            "extraction_rate": _extraction(model, batches["train"]),
-        },
-        "held-out": {"extraction_rate": _extraction(model, batches[split])},
+        "model": {**found, "extraction_rate": rates["train"]},
+        "held-out": {"extraction_rate": rates[split]},
     }
 
 

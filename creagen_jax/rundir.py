@@ -4,7 +4,8 @@ RUN/config.json          the experiment, the data's fingerprint, versions, the r
 RUN/data/                what the modality needs to turn samples into text, images, ...
 RUN/checkpoints/STEP/    see `checkpoint.py`
 RUN/metrics.jsonl        see `logging.py`
-RUN/samples/             drawn during training
+RUN/samples/             drawn during training, or by sample.py
+RUN/evaluation/          networks that evaluate.py trained on the data
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ def codec(run: Path) -> Path:
 def samples(run: Path) -> Path:
     """RUN/samples."""
     return run / "samples"
+
+
+def evaluation(run: Path) -> Path:
+    """RUN/evaluation."""
+    return run / "evaluation"
 
 
 def read(run: Path) -> dict[str, Any]:

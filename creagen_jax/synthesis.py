@@ -25,11 +25,9 @@ WALK = 12  # pictures of a walk from one latent to the next
 
 
 @dataclasses.dataclass(frozen=True)
-class Denoising:
-    """What is asked of a diffusion model, besides how many and with which seeds."""
+class Denoising(config.Request):
+    """What is asked of a diffusion model."""
 
-    label: str = ""
-    """Class of the samples; empty: each draws its own, as often as in the training data."""
     sampling: Annotated[solvers.Solving, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=solvers.Solving
     )
@@ -50,11 +48,9 @@ class Truncation:
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawing:
-    """What is asked of a GAN, besides how many and with which seeds."""
+class Drawing(config.Request):
+    """What is asked of a GAN."""
 
-    label: str = ""
-    """Class of the samples; empty: each draws its own, as often as in the training data."""
     sampling: Annotated[Truncation, tyro.conf.arg(name="")] = Truncation()
 
 

@@ -1,10 +1,11 @@
-"""Reports as an evaluation could make them, of names and of prose."""
+"""Reports as an evaluation could make them, of names, of prose and of pictures."""
 
 from __future__ import annotations
 
 import functools
 
 import numpy as np
+from sklearn.datasets import load_digits
 
 from creagen_jax.creativity import report, series
 from creagen_jax.creativity.catalogue import METRICS
@@ -12,6 +13,7 @@ from creagen_jax.creativity.estimate import Estimate, exact, undetermined
 from creagen_jax.creativity.record import (
     AXES,
     Anchor,
+    ClassRow,
     Composite,
     Counts,
     Curve,
@@ -22,6 +24,7 @@ from creagen_jax.creativity.record import (
     Report,
     Span,
     Yield,
+    picture,
 )
 
 TRAIN = """From fairest creatures we desire increase,
@@ -107,16 +110,18 @@ def gallery(prose: bool) -> Gallery:
     if prose:
         corpus = ["\n".join(TRAIN)]
         items = [item(text, corpus, 8) for text in PROSE]
-        far = "Music to hear, why hear'st thou music sadly?"
+        far = Item("Music to hear, why hear'st thou music sadly?")
         pairs = [
-            Neighbours(items[1], corpus[0], far, 99.5),
-            Neighbours(items[0], TRAIN[4], far, 91),
+            Neighbours(items[1], Item(corpus[0]), far, 99.5),
+            Neighbours(items[0], Item(TRAIN[4]), far, 91),
         ]
         return Gallery(
             items, pairs, items[2:], [Item("the the the the the the", reason="not valid")]
         )
     items = [item(text, KNOWN, 4, label="female") for text in NAMES.split()]
-    pairs = [Neighbours(item(name, KNOWN, 4), name, "Jetta", 98.2) for name in KNOWN[:3]]
+    pairs = [
+        Neighbours(item(name, KNOWN, 4), Item(name), Item("Jetta"), 98.2) for name in KNOWN[:3]
+    ]
     rejects = [
         Item("Xqzzv", reason="not valid"),
         item("Jette", KNOWN, 4, reason="not original"),
@@ -193,6 +198,90 @@ def fake_report(*, prose: bool = False, values: tuple = (0.93, 0.88, 0.95), **ch
     return Report(**(fields | changes))
 
 
+PICTURE_ANCHORS = {  # title, and quality, novelty, diversity
+    "held-out": ("Held-out pictures", (1.0, 1.0, 1.0)),
+    "training copies": ("Copies of training pictures", (1.0, 0.0, 0.98)),
+    "noise": ("Random pixels", (0.0, 1.0, 0.1)),
+    "one item": ("One held-out picture repeated", (1.0, 0.97, 0.0)),
+    "class Gaussian": ("A Gaussian for each class", (0.62, 0.99, 0.71)),
+    "mixup": ("Midpoints of two training pictures", (0.55, 0.66, 0.72)),
+    "copies with noise": ("Training pictures, half noise", (0.31, 0.12, 0.64)),
+}
+
+
+def pictures(blur: float = 0.0) -> Gallery:
+    """Scikit-learn's digits, mixed with others of their classes, beside real ones."""
+    pixels, digits = load_digits(return_X_y=True)
+    pixels = pixels.reshape(-1, 8, 8, 1)
+    mixed = (1 - blur) * pixels[:500] + blur * pixels[500:1000]
+
+    def shown(values, i: int, **rest) -> Item:
+        image = np.clip(16 * values[i], 0, 255).astype(np.uint8)
+        return Item(label=str(digits[i]), picture=picture(image), **rest)
+
+    def nearest(i: int, first: int, last: int) -> Item:
+        distance = np.square(pixels[first:last] - mixed[i]).sum((1, 2, 3))
+        return shown(pixels, first + int(distance.argmin()))
+
+    near = {7: ["near copy"], 12: ["in training data"]}
+    wrong = {5: "read as 8, not 5", 31: "unlike any real picture", 40: "read as 1, not 7"}
+    return Gallery(
+        [shown(mixed, i, marks=near.get(i, []), reason=wrong.get(i, "")) for i in range(64)],
+        [
+            Neighbours(shown(mixed, i, marks=near.get(i, [])), nearest(i, 1000, 1500),
+                       nearest(i, 1500, 1797), 99.7 - i)
+            for i in range(12)
+        ],
+        [shown(mixed, i) for i in range(70, 82)],
+        [shown(mixed, i, reason=reason) for i, reason in wrong.items()],
+    )  # fmt: skip
+
+
+def picture_report(*, values: tuple = (0.93, 0.88, 0.95), blur: float = 0.0, **changes) -> Report:
+    """Of digits, class by class."""
+    shares = ("label_accuracy", "precision", "coverage", "near_duplicates")
+    names = [
+        *("label_accuracy", "label_accuracy_ratio", "precision", "precision_ratio", "frechet"),
+        *("frechet_relative", "kid", "heldout_neighbour_rate_pixels", "near_duplicates"),
+        *("heldout_neighbour_rate_network", "heldout_neighbour_rate_domain", "coverage"),
+        *("coverage_ratio", "vendi_ratio", "class_distance"),
+    ]
+    anchors = {
+        name: Anchor(title, profile(*numbers), 0.5, dict.fromkeys(names, numbers[0]))
+        for name, (title, numbers) in PICTURE_ANCHORS.items()
+    }
+    few = undetermined("fewer than 12 items", n=9)
+    fields = {
+        "title": "digits_diffusion",
+        "kind": "image",
+        "unit": "",
+        "metrics": {name: estimate(0.97 - 0.03 * i, 0.02) for i, name in enumerate(names)},
+        "anchors": anchors,
+        "warnings": ["the training pictures are 60,000: 20,000 of them stand for all"],
+        "curves": {},
+        "gallery": pictures(blur),
+        "privacy": [],
+        "classes": [
+            ClassRow(str(i), 200 - 7 * i, {name: estimate(0.9 - 0.04 * i) for name in shares})
+            for i in range(9)
+        ]
+        + [ClassRow("9", 9, dict.fromkeys(shares, few))],
+    }
+    return fake_report(values=values, **(fields | changes))
+
+
+def guidance() -> str:
+    """A page of five reports of pictures."""
+    axes = [(0.52, 0.97, 0.93), (0.78, 0.98, 0.96), (0.93, 0.97, 0.95), (0.97, 0.95, 0.85),
+            (0.98, 0.92, 0.61)]  # fmt: skip
+    x = [0.0, 0.5, 1.0, 2.0, 4.0]
+    rows = [
+        (f"{at:g}", picture_report(values=each, blur=0.1 * i))
+        for i, (at, each) in enumerate(zip(x, axes, strict=True))
+    ]
+    return series.render("digits_diffusion by guidance", rows, x=x, x_title="guidance")
+
+
 def sweep(**how) -> str:
     """A page of two reports."""
     rows = [("0.5", fake_report(values=(0.9, 0.7, 0.6))), ("1.0", fake_report())]
@@ -206,6 +295,8 @@ def pages() -> dict[str, str]:
         "names": report.render(fake_report()),
         "prose": report.render(fake_report(prose=True)),
         "nothing": report.render(nothing()),
+        "pictures": report.render(picture_report()),
+        "guidance": guidance(),
         "sweep": sweep(x=[0.5, 1.0], x_title="temperature", mark=(1.0, "copying begins")),
         "comparison": sweep(),
     }
@@ -229,13 +320,15 @@ def nothing() -> Report:
 
 
 def replaced(value, text: str):
-    """A report as JSON with another text in place of each; names of fields stay."""
+    """A report as JSON with another text in place of each; names of fields and pictures stay."""
     if isinstance(value, str):
         return text
     if isinstance(value, list):
         return [replaced(each, text) for each in value]
     if isinstance(value, dict):
-        return {key: replaced(each, text) for key, each in value.items()}
+        return {
+            key: each if key == "picture" else replaced(each, text) for key, each in value.items()
+        }
     return value
 
 

@@ -176,7 +176,7 @@ def test_a_label_is_judged_among_its_like(names, tmp_path, two_chains):
     assert some.protocol["label"] == "b"
     sizes = [report.protocol["items"]["training"] for report in (every, some)]
     assert 0 < sizes[1] < sizes[0]
-    near = [pair.train for pair in some.gallery.copied]
+    near = [pair.train.text for pair in some.gallery.copied]
     assert near and all(each < "M" for each in near)
 
 

@@ -1,6 +1,8 @@
 """A report survives JSON, and its page shows all of it and runs none of it."""
 
+import base64
 import dataclasses
+import io
 import itertools
 import json
 import re
@@ -11,28 +13,52 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from reports import (
+    PICTURE_ANCHORS,
     curve,
     estimate,
     fake_report,
     luminance,
     nothing,
     pages,
+    picture_report,
     profile,
     replaced,
     sweep,
 )
+from sklearn.datasets import load_digits
 
-from creagen_jax.creativity import gallery, page, plots, record, report, series, words
+from creagen_jax.creativity import (
+    arrays,
+    gallery,
+    page,
+    pictures,
+    plots,
+    record,
+    report,
+    series,
+    words,
+)
 from creagen_jax.creativity.catalogue import METRICS, SCALES
 from creagen_jax.creativity.estimate import Estimate, difference, exact, undetermined
-from creagen_jax.creativity.record import AXES, Anchor, Counts, Item, Span, Yield
+from creagen_jax.creativity.record import (
+    AXES,
+    Anchor,
+    Counts,
+    Gallery,
+    Item,
+    Neighbours,
+    Span,
+    Yield,
+    picture,
+)
 from creagen_jax.types import UserError
 
 HOSTILE = (
     "</style></title><script>document.title='owned'</script><img src=x onerror=\"x\">'&amp;\x00"
 )
-EMPTY_TAGS = {"br", "meta", "path", "use", "rect"}
+EMPTY_TAGS = {"br", "img", "meta", "path", "use", "rect"}
 fast = settings(max_examples=30, deadline=None)
 
 
@@ -73,7 +99,9 @@ class Page(HTMLParser):
 # --- report.json ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("original", [fake_report(), fake_report(prose=True), nothing()])
+@pytest.mark.parametrize(
+    "original", [fake_report(), fake_report(prose=True), picture_report(), nothing()]
+)
 def test_a_report_survives_strict_json(original):
     text = json.dumps(record.to_json(original), allow_nan=False)
     assert record.from_json(json.loads(text)) == original
@@ -90,7 +118,13 @@ def test_nan_is_refused_and_numpy_numbers_are_not_kept():
 def test_what_is_no_report_is_a_user_error():
     fields = record.to_json(fake_report())
     missing = {key: value for key, value in fields.items() if key != "metrics"}
-    for bad in ([], {}, {**fields, "schema": 2}, missing, {**fields, "anchors": [1]}):
+    for bad in (
+        [],
+        {},
+        {**fields, "schema": record.SCHEMA + 1},
+        missing,
+        {**fields, "anchors": [1]},
+    ):
         with pytest.raises(UserError) as error:
             record.from_json(bad)
         assert "\n" not in str(error.value)
@@ -99,19 +133,21 @@ def test_what_is_no_report_is_a_user_error():
 # --- safety --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["names", "prose", "nothing", "sweep", "comparison"])
+@pytest.mark.parametrize("name", list(pages()))
 def test_pages_load_and_run_nothing(name):
     html = pages()[name]
     assert not re.search(r"https?:|@import|url\((?!#)|javascript:|<script", html)
     for tag, attributes in Page(html).elements:
-        assert tag not in {"script", "link", "iframe", "img", "object", "base", "form"}
+        assert tag not in {"script", "link", "iframe", "object", "base", "form"}
         for key, value in attributes.items():
             assert not key.startswith("on")
-            assert key not in {"href", "xlink:href", "src"} or value.startswith("#")
+            assert key not in {"href", "xlink:href"} or value.startswith("#")
+            assert key != "src" or value.startswith("data:image/png;base64,")
 
 
-def test_hostile_text_in_every_field_stays_text():
-    fields = record.to_json(fake_report())
+@pytest.mark.parametrize("original", [fake_report(), picture_report()])
+def test_hostile_text_in_every_field_stays_text(original):
+    fields = record.to_json(dataclasses.replace(original, curves={"novelty": curve()}))
     hostile = replaced({**fields, "metrics": {}, "anchors": {}}, HOSTILE)
     hostile["metrics"] = {HOSTILE: replaced(fields["metrics"]["precision"], HOSTILE)}
     anchor = replaced(fields["anchors"]["noise"], HOSTILE)
@@ -124,14 +160,16 @@ def test_hostile_text_in_every_field_stays_text():
     }
     bad = record.from_json(hostile)
     rows = [(HOSTILE, bad), (HOSTILE, bad)]
-    plain = Page(report.render(fake_report()))
+    plain = Page(report.render(original))
     for html in (
         report.render(bad),
         series.render(HOSTILE, rows, sentences=[HOSTILE]),
         series.render(HOSTILE, rows, x=[1, 2], x_title=HOSTILE, mark=(1, HOSTILE)),
     ):
         found = Page(html)
-        assert {tag for tag, _ in found.elements} <= {tag for tag, _ in plain.elements} | {"b"}
+        usual = {tag for tag, _ in plain.elements} | {"b", "figure", "figcaption", "svg"}
+        drawing = {"g", "path", "defs", "use", "text", "rect", "title", "desc", "clippath", "tspan"}
+        assert {tag for tag, _ in found.elements} <= usual | drawing
         assert not any(key.startswith("on") for _, each in found.elements for key in each)
         assert found.text.count("<script>document.title='owned'</script>") > 3
         assert html.count(page.STYLE) == 1 == html.count("</style>")
@@ -170,7 +208,7 @@ def test_all_numbers_and_texts_are_shown():
     for item in (*shown.gallery.unselected, *shown.gallery.rarest, *shown.gallery.rejects):
         assert item.text in found.text.replace("\n", "") and item.reason in found.text
     for pair in shown.gallery.copied:
-        assert pair.train in found.text and pair.heldout in found.text
+        assert pair.train.text in found.text and pair.heldout.text in found.text
     for text in ("1,880 (94 %)", "1,900 (95 %)", "3cc474858c98", "temperature 1.0", "79 of 100"):
         assert text in found.text
     assert "What this does not measure" in found.text
@@ -227,7 +265,7 @@ def test_the_same_report_is_the_same_page():
     assert sweep() == sweep() == pages()["comparison"]
 
 
-@pytest.mark.parametrize("name", ["names", "prose", "nothing", "sweep", "comparison"])
+@pytest.mark.parametrize("name", list(pages()))
 def test_pages_are_accessible(name):
     html = pages()[name]
     found = Page(html)
@@ -317,6 +355,160 @@ def test_sources_are_shown_beside_what_was_copied():
     found = Page(report.render(fake_report(prose=True)))
     about = next(each["aria-description"] for each in found.all("mark") if "tabindex" in each)
     assert re.match(r"\d+ characters, once in training; document 0:\nFrom fairest", about)
+
+
+def test_without_a_neighbour_the_page_says_so():
+    pairs = [Neighbours(Item("Ada"), None, None), Neighbours(picture_item(), None, None)]
+    for pair in pairs:
+        found = Page(page.join(gallery.render(Gallery(copied=[pair]), "character")))
+        assert found.inside["p"].count("none") == 2
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def picture_item(height: int = 8, width: int = 8, channels: int = 1, **rest) -> Item:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, channels), np.uint8)
+    return Item(picture=picture(pixels), **rest)
+
+
+def drawn(items: list[Item]) -> list[dict]:
+    """The pictures of items that are unselected."""
+    return Page(page.join(gallery.render(Gallery(items), ""))).all("img")
+
+
+def opened(uri: str) -> np.ndarray:
+    return np.array(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))
+
+
+@fast
+@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([1, 3, 4]))
+def test_pictures_are_kept_to_the_pixel_or_shrunk(height, width, channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, channels), np.uint8)
+    got = opened(picture(pixels))
+    if max(height, width) <= record.LARGEST:
+        np.testing.assert_array_equal(got.reshape(pixels.shape), pixels)
+    else:
+        assert max(got.shape[:2]) == record.LARGEST and got.ndim == 2 + (channels > 1)
+        scale = record.LARGEST / max(height, width)
+        np.testing.assert_allclose(got.shape[:2], [height * scale, width * scale], atol=1)
+
+
+@pytest.mark.parametrize("elsewhere", ["https://a.b/c.png", "//a.b/c.png", "javascript:alert(1)"])
+def test_no_picture_is_fetched(elsewhere):
+    with pytest.raises(ValueError, match="data URI"):
+        Item(picture=elsewhere)
+    fields = record.to_json(picture_report())
+    fields["gallery"]["unselected"][0]["picture"] = elsewhere
+    with pytest.raises(UserError, match="damaged"):
+        record.from_json(fields)
+
+
+@fast
+@given(st.integers(1, 300), st.integers(1, 300))
+def test_small_pictures_are_enlarged_by_whole_numbers_and_large_ones_shrunk(height, width):
+    item = picture_item(height, width)
+    size = np.array(opened(item.picture).shape)
+    (small,) = drawn([item])
+    (large,) = Page(gallery.cards([item], "")).all("img")
+    for shown, side in ((small, gallery.SMALL), (large, gallery.LARGE)):
+        got = np.array([int(shown["height"]), int(shown["width"])])
+        assert got.min() >= 1 and got.max() <= side
+        assert ("sharp" in shown.get("class", "")) == (size.max() <= side)
+        if size.max() <= side:
+            assert got.max() + size.max() > side  # no larger multiple fits
+            np.testing.assert_array_equal(got, size * (got.max() // size.max()))
+        else:
+            np.testing.assert_allclose(got, np.maximum(size * side / size.max(), 1), atol=0.5)
+
+
+def test_every_picture_is_shown_with_all_that_is_said_of_it():
+    of = picture_report().gallery
+    sides = [each for pair in of.copied for each in (pair.item, pair.train, pair.heldout)]
+    found = Page(report.render(picture_report()))
+    images = found.all("img")
+    by_class = sorted(of.unselected, key=lambda item: item.label)
+    expected = [*by_class, *sides, *of.rarest, *of.rejects]
+    assert [each["src"] for each in images] == [item.picture for item in expected]
+    for image, item in zip(images, expected, strict=True):
+        about = ", ".join([f"class {item.label}", *item.marks, *[item.reason] * bool(item.reason)])
+        assert image["alt"] == image["title"] == about
+        assert ("flaw" in image["class"]) == bool(item.reason)
+    for pair in of.copied:
+        said = f"nearer to training data than {words.number(pair.percentile)} % of held-out items"
+        assert said in found.text
+    assert "A dashed frame" in found.text
+
+
+def test_classes_have_rows_in_natural_order():
+    labels = [str(i) for i in (10, 2, 9, 2, 0, 10, 1, 11)]
+    items = [picture_item(label=label) for label in labels]
+    html = page.join(gallery.render(Gallery(items), ""))
+    assert Page(html).inside["b"] == ["0", "1", "2", "9", "10", "11"]
+    assert [row.count("<img") for row in html.split("<b>")[1:]] == [1, 1, 2, 1, 2, 1]
+    alone = page.join(gallery.render(Gallery([picture_item(), picture_item()]), ""))
+    assert (
+        "<b>" not in alone and [each["alt"] for each in Page(alone).all("img")] == ["no class"] * 2
+    )
+    assert "A dashed frame" not in alone
+
+
+def test_each_class_has_its_numbers():
+    shown = picture_report()
+    section = re.search(r'<h2 id="by-class">.*?</section>', report.render(shown), re.S)[0]
+    rows = section.split("<tr>")[1:]
+    assert len(rows) == 1 + len(shown.classes) and "By class" not in Page(pages()["names"]).text
+    for name in shown.classes[0].metrics:
+        assert METRICS[name].title in rows[0]
+    for row, each in zip(rows[1:], shown.classes, strict=True):
+        cells = Page(f"<table><tr>{row.split('</tr>')[0]}</tr></table>").inside
+        assert cells["th"] == [each.label] and cells["td"][0] == str(each.count)
+        for found in each.metrics.values():
+            assert (f"{found.value:.3f}" if found.value else found.note) in row
+
+
+def test_a_gallery_of_pictures_holds_what_the_showcase_chose():
+    values, digits = load_digits(return_X_y=True)
+    images = np.clip(16 * values, 0, 255).astype(np.uint8).reshape(-1, 8, 8, 1)
+    cuts = [slice(0, 600), slice(600, 800), slice(800, 1000)]
+    names = [f"digit {i}" for i in range(10)]
+    items, asked = (np.concatenate([each[:5], each[1000:1100]]) for each in (images, digits))
+
+    def made(*parts: slice) -> Gallery:
+        train, reference, heldout = (images[part] for part in parts)
+        y = arrays.yardstick(
+            train=train, reference=reference, heldout=heldout,
+            features={"pixels": lambda x: np.reshape(x, (len(x), 64)) / 255},
+            domain="pixels", labels=arrays.Labels(*(digits[part] for part in parts)), read=None,
+            size=150, seed=0,
+        )  # fmt: skip
+        return pictures.gallery(y, items, asked, names=names)
+
+    found = made(*cuts)
+    label_of = {picture(image): names[digit] for image, digit in zip(images, digits, strict=True)}
+    sides = [each for pair in found.copied for each in (pair.item, pair.train, pair.heldout)]
+    every = [*found.unselected, *sides, *found.rarest, *found.rejects]
+    assert len(every) > 100 and all(label_of[item.picture] == item.label for item in every)
+    assert [item.picture for item in found.unselected] == [picture(each) for each in items[:64]]
+    for pair in found.copied[:5]:
+        assert pair.item.picture == pair.train.picture and pair.item.reason == "exact copy"
+    held = {picture(image) for image in images[cuts[1]]}
+    assert all(pair.heldout.picture in held for pair in found.copied)
+    nothing = slice(0)
+    assert all(pair.heldout is None for pair in made(cuts[0], nothing, nothing).copied)
+
+
+def test_a_report_of_pictures_does_not_speak_of_texts():
+    text = Page(pages()["pictures"]).text
+    for word in ("Personal data", "Shaded", "characters?", "Novelty by length", "texts?"):
+        assert not re.search(rf"\b{word}\b", text)
+    assert {"Personal data", "Novelty by length"} <= set(Page(pages()["names"]).inside["h2"])
+
+
+def test_anchors_have_short_symbols_of_their_own():
+    symbols = [report.symbol(name) for name in PICTURE_ANCHORS]
+    assert len(set(symbols)) == len(symbols) and max(map(len, symbols)) <= 2
+    assert {"CG", "M", "CN"} <= set(symbols)
 
 
 # --- words ---------------------------------------------------------------------------------------
@@ -426,6 +618,16 @@ def test_a_sweep_is_drawn_in_the_order_of_its_setting():
     html = series.render("Sweep", rows, x=[1.2, 0.5], x_title="temperature")
     assert html.index(">cold</th>") < html.index(">hot</th>")
     assert len(Page(html).all("svg")) == 2 and "Differences" not in html
+
+
+def test_pictures_of_a_sweep_stand_below_one_another():
+    rows = [("4", picture_report(blur=0.4)), ("0", picture_report()), ("1", nothing())]
+    html = series.render("Sweep", rows, x=[4, 0, 1], x_title="guidance")
+    table = re.findall("<table>.*?</table>", html, re.S)[-1]
+    assert Page(table).inside["th"] == ["Guidance", "Samples", "0", "1", "4"]
+    images = [each["src"] for each in Page(html).all("img")]
+    firsts = [item.picture for at in (1, 0) for item in rows[at][1].gallery.unselected[:10]]
+    assert images == firsts and table.count("<img") == len(firsts)
 
 
 def test_warnings_name_the_reports_that_have_them():

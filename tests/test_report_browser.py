@@ -15,7 +15,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROME = next(filter(None, map(shutil.which, NAMES)), None)
 pytestmark = pytest.mark.skipif(CHROME is None, reason="no Chromium")
 
-WIDTHS = (390, 1280)
+WIDTHS = (360, 1280)
 HOSTILE = (
     "</p></style></title></svg><script>top.owned = 1</script>"
     "<img src=x onerror='top.owned = 1'><svg onload='top.owned = 1'>"
@@ -36,6 +36,9 @@ onload = () => {
       title: page.title,
       ink: style("body").color,
       paper: style("body").backgroundColor,
+      broken: [...page.images].filter(image => !image.complete || !image.naturalWidth).length,
+      sharp: page.images.length && view.getComputedStyle(page.images[0]).imageRendering,
+      shown: [...page.images].map(image => image.clientWidth / image.clientHeight),
       tip: tip && [tip.content, parseFloat(tip.width)],
       text: page.querySelector("svg text") && view.getComputedStyle(page.querySelector("svg text")).fill,
     };
@@ -80,23 +83,30 @@ def dark(tmp_path_factory):
 
 def test_no_page_scrolls_sideways(light):
     found, _ = light
-    assert len(found) == 6 * len(WIDTHS)
+    assert len(found) == (len(pages()) + 1) * len(WIDTHS)
     for name, page in found.items():
         assert page["width"] <= int(name.split()[-1]), name
         assert page["height"] > 800
 
 
+def test_pictures_are_shown_crisp_and_undistorted(light):
+    for name in ("pictures 360", "pictures 1280", "guidance 360"):
+        page = light[0][name]
+        assert len(page["shown"]) > 40 and page["broken"] == 0 and page["sharp"] == "pixelated"
+        assert all(abs(each - 1) < 0.02 for each in page["shown"])
+
+
 def test_hostile_text_does_not_run(light):
     found, owned = light
     assert not owned
-    assert found["hostile 390"]["title"].startswith(HOSTILE)
+    assert found["hostile 360"]["title"].startswith(HOSTILE)
 
 
 def test_sources_appear_on_focus_and_fit_the_screen(light):
     found, _ = light
-    content, width = found["prose 390"]["tip"]
+    content, width = found["prose 360"]["tip"]
     assert "From fairest creatures" in content
-    assert 200 < width <= 390
+    assert 200 < width <= 360
 
 
 def test_light_and_dark_follow_the_system(light, dark):
@@ -104,7 +114,7 @@ def test_light_and_dark_follow_the_system(light, dark):
         channels = [map(int, re.findall(r"\d+", page[key])[:3]) for key in ("ink", "paper", "text")]
         return [luminance("#" + "".join(f"{each:02x}" for each in rgb)) for rgb in channels]
 
-    ink, paper, text = luminances(light[0]["names 390"])
+    ink, paper, text = luminances(light[0]["names 360"])
     assert paper > 0.9 > 0.2 > ink and text < 0.2
-    ink, paper, text = luminances(dark[0]["names 390"])
+    ink, paper, text = luminances(dark[0]["names 360"])
     assert paper < 0.05 < 0.6 < ink and text > 0.3

@@ -175,11 +175,13 @@ def test_the_most_copied_come_first_and_each_once(real):
     rest = text.tests(y, sorted(set(generated) - set(texts)))
     assert (np.diff(copied) >= 0).all() and copied.max() <= 1 - rest.copied.max()
     for pair in found.copied:
-        assert pair.train in y.trained and pair.heldout in y.reference
+        assert pair.train.text in y.trained and pair.heldout.text in y.reference
         assert 0 <= pair.percentile <= 100
     if not y.words:  # whole copies are their own neighbours
         assert all(pair.item.marks == ["in training data"] for pair in found.copied)
-        assert all(pair.train == pair.item.text and pair.percentile > 90 for pair in found.copied)
+        assert all(
+            pair.train.text == pair.item.text and pair.percentile > 90 for pair in found.copied
+        )
 
 
 def test_the_percentile_is_that_of_heldout_texts(names):
@@ -242,7 +244,7 @@ def test_few_texts_make_a_small_gallery(names, texts):
 def test_without_heldout_texts_there_are_no_rejects():
     found = showcase.gallery(bare(["Anna", "Berta"], unit="character", line=True), ["Anna", "?"])
     assert found.rejects == [] and [item.text for item in found.rarest] == ["?"]
-    assert all(pair.heldout == "" and pair.percentile is None for pair in found.copied)
+    assert all(pair.heldout is None and pair.percentile is None for pair in found.copied)
 
 
 # --- personal data -------------------------------------------------------------------------------

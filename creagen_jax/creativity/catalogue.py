@@ -62,6 +62,19 @@ def _par(test: str, what: str) -> Metric:
     )
 
 
+def _neighbours(space: str, sees: str) -> Metric:
+    return Metric(
+        f"Held-out-neighbour rate, {space}",
+        "novelty",
+        "",
+        "one",
+        "How often the nearest real item of a generated one is held-out rather than training data, "
+        "against their sizes; a share e of copies gives 1 - e "
+        "(after the nearest-neighbour tests of Xu et al., 2018, and Yale et al., 2020).",
+        sees,
+    )
+
+
 METRICS = {
     # --- quality ---
     "spelling_par": _par("spelling", "characters are likelier in a generated text"),
@@ -113,6 +126,41 @@ METRICS = {
         "Share of generated items within the k-nearest-neighbour balls of real ones "
         "(Kynkäänniemi et al., 2019).",
         "Copies of training data score as high as held-out data.",
+    ),
+    "precision_ratio": Metric(
+        "Precision, relative",
+        "quality",
+        "",
+        "one",
+        "Precision over that of as many held-out items.",
+        "Copies of training data score 1; above 1 the items huddle where real ones are many.",
+    ),
+    "likeness_par": Metric(
+        "Par in likeness",
+        "quality",
+        "",
+        "one",
+        "Twice the chance that a generated item is nearer to real items than another real item is: "
+        "the area under the ROC curve, doubled (Hanley and McNeil, 1982).",
+        "Above 1 is no merit: blends of real items and platitudes are nearer than real ones.",
+    ),
+    "label_accuracy": Metric(
+        "Label accuracy",
+        "quality",
+        "",
+        "higher",
+        "Share of items that a classifier of the training data reads as the class that was asked "
+        "for (GAN-test of Shmelkov et al., 2018).",
+        "The classifier errs on real items, too: compare with its accuracy on held-out data. A "
+        "model that repeats one easy item of each class scores 1.",
+    ),
+    "label_accuracy_ratio": Metric(
+        "Label accuracy, relative",
+        "quality",
+        "",
+        "one",
+        "Label accuracy over that of the same classifier on held-out data.",
+        "Above 1 is no merit: the items are easier to read than real ones.",
     ),
     "density": Metric(
         "Density",
@@ -170,14 +218,20 @@ METRICS = {
         "It tells whether particular training items were memorised, not whether the style is: "
         "noise scores 1. Read it beside quality.",
     ),
-    "heldout_neighbour_rate_features": Metric(
-        "Held-out-neighbour rate, features",
-        "novelty",
-        "",
-        "one",
-        "How often the nearest real item of a generated one is held-out rather than training data, "
-        "against their sizes; a share e of copies gives 1 - e.",
-        "It sees only what the features see.",
+    "heldout_neighbour_rate_features": _neighbours(
+        "features", "It sees only what the features see."
+    ),
+    "heldout_neighbour_rate_pixels": _neighbours(
+        "pixels", "It sees copies of pixels; a copy that was shifted or mirrored may escape it."
+    ),
+    "heldout_neighbour_rate_network": _neighbours(
+        "random network", "It sees texture and layout as an untrained network does."
+    ),
+    "heldout_neighbour_rate_domain": _neighbours(
+        "trained network", "It sees what a network trained on other items of this kind tells apart."
+    ),
+    "heldout_neighbour_rate_user": _neighbours(
+        "own features", "It sees only what the given features see."
     ),
     "heldout_neighbour_p": Metric(
         "Permutation test of memorisation",
@@ -213,6 +267,14 @@ METRICS = {
         "Share of generated items nearer to one training item, against its surroundings, than all "
         "but a small quantile of held-out items (after Carlini et al., 2023).",
         "By construction held-out data score that quantile, not 0.",
+    ),
+    "originality_ratio": Metric(
+        "Originality, relative",
+        "novelty",
+        "",
+        "one",
+        "Share of items that are no near-duplicates, over that of held-out items.",
+        "It sees near copies only, not whether all items lie a little too near.",
     ),
     "authenticity": Metric(
         "Authenticity",
@@ -359,6 +421,15 @@ METRICS = {
         "Total variation between the shares of generated and of real items in k-means cells "
         "(cells of Richardson and Weiss, 2018).",
         "Few items a cell differ by chance alone.",
+    ),
+    "class_distance": Metric(
+        "Class distance",
+        "diversity",
+        "",
+        "lower",
+        "Total variation between the shares of classes that a classifier reads in generated and in "
+        "real items (after the modes that Srivastava et al., 2017, count by a classifier).",
+        "It knows no variety within a class, and few items differ by chance alone.",
     ),
     # --- privacy ---
     "leaked": Metric(

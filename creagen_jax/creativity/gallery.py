@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import itertools
+import re
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 
 from creagen_jax.creativity.page import Markup, tag
 from creagen_jax.creativity.record import Gallery, Item, Neighbours, Span
@@ -13,6 +17,7 @@ from creagen_jax.creativity.words import number
 
 LEVELS = 4  # shades of copied text
 SHORT = 28  # characters of items that stand side by side
+LARGE, SMALL = 96, 64  # CSS pixels: the longer side of a picture on a card, and in a grid
 
 
 def render(gallery: Gallery, unit: str) -> list:
@@ -21,14 +26,17 @@ def render(gallery: Gallery, unit: str) -> list:
     items += [pair.item for pair in gallery.copied]
     steps = shades(items)
     pairs = [_pair(pair, steps, unit) for pair in gallery.copied]
+    drawn = any(item.picture for item in items)
+    first = "The first samples that were drawn, good or bad."
+    first += frames(gallery.unselected) if drawn else ""
     parts = {
         "Unselected": (
-            "The first samples that were drawn, good or bad.",
-            _cards(gallery.unselected, steps, unit),
+            first,
+            _grid(gallery.unselected) if drawn else _cards(gallery.unselected, steps, unit),
         ),
         "Most copied": (
             "The samples nearest to training data, beside the real items most like them.",
-            tag("ul", pairs, class_="pairs") if pairs else _none(),
+            tag("ul", pairs, class_="pairs drawn" if drawn else "pairs") if pairs else _none(),
         ),
         "Rarest": (
             "Valid samples, the most surprising first: what is new here.",
@@ -39,7 +47,7 @@ def render(gallery: Gallery, unit: str) -> list:
             _cards(gallery.rejects, steps, unit),
         ),
     }
-    return [_legend(steps, unit)] + [
+    return [None if drawn else _legend(steps, unit)] + [
         [tag("h3", title), tag("p", what, class_="soft"), body]
         for title, (what, body) in parts.items()
     ]
@@ -53,9 +61,10 @@ def cards(items: list[Item], unit: str) -> Markup:
 def _cards(items: list[Item], steps: list[int], unit: str) -> Markup:
     if not items:
         return _none()
-    short = all(len(item.text) <= SHORT and "\n" not in item.text for item in items)
     inside = [tag("li", _body(item, steps, unit), class_="item") for item in items]
-    return tag("ul", inside, class_="items short" if short else "items")
+    short = all(len(item.text) <= SHORT and "\n" not in item.text for item in items)
+    kind = " drawn" if any(item.picture for item in items) else " short" if short else ""
+    return tag("ul", inside, class_=f"items{kind}")
 
 
 def _none() -> Markup:
@@ -63,25 +72,93 @@ def _none() -> Markup:
 
 
 def _pair(pair: Neighbours, steps: list[int], unit: str) -> Markup:
+    drawn = bool(pair.item.picture)
     notes = []
     if pair.percentile is not None:
-        notes = [f"copied more than {number(pair.percentile)} % of held-out items"]
-    columns = [
-        ("Generated", _body(pair.item, steps, unit, notes)),
-        ("Nearest in training", _text(pair.train)),
-        ("Nearest in held-out", _text(pair.heldout) if pair.heldout else _text("none")),
+        how = "nearer to training data" if drawn else "copied more"
+        notes = [f"{how} than {number(pair.percentile)} % of held-out items"]
+    sides = {"Nearest in training": pair.train, "Nearest in held-out": pair.heldout}
+    columns = [("Generated", _body(pair.item, steps, unit, () if drawn else notes))]
+    columns += [
+        (title, _body(item, steps, unit) if item else _text("none"))
+        for title, item in sides.items()
     ]
-    return tag("li", [tag("div", tag("h4", title), body) for title, body in columns], class_="pair")
+    parts = [tag("div", tag("h4", title), body) for title, body in columns]
+    across = tag("p", notes, class_="notes") if drawn and notes else None  # columns are narrow
+    return tag("li", parts, across, class_="pair")
 
 
 def _body(item: Item, steps: list[int], unit: str, notes: Sequence[str] = ()) -> list:
-    about = [item.label, *item.marks, item.reason, *notes]
-    about = [tag("span", note) for note in about if note]
-    return [_text(_shaded(item, steps, unit)), tag("p", about, class_="notes") if about else None]
+    about = [tag("span", note) for note in [*_about(item), *notes]]
+    return [
+        _picture(item, LARGE) if item.picture else None,
+        _text(_shaded(item, steps, unit)) if item.text or not item.picture else None,
+        tag("p", about, class_="notes") if about else None,
+    ]
+
+
+def _about(item: Item) -> list[str]:
+    """All that is said of an item."""
+    label = f"class {item.label}" if item.label and item.picture else item.label
+    return [note for note in (label, *item.marks, item.reason) if note]
 
 
 def _text(content: str | list) -> Markup:
     return tag("p", content, class_="text", dir="auto")
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def _grid(items: list[Item]) -> Markup:
+    """Pictures side by side; of several classes, a row for each."""
+    if not items:
+        return _none()
+    rows: dict[str, list[Item]] = {}
+    for item in sorted(items, key=lambda item: _natural(item.label)):
+        rows.setdefault(item.label, []).append(item)
+    if len(rows) == 1:
+        return strip(items)
+    most, name = max(map(len, rows.values())), min(max(map(len, rows)), 12)
+    inside = [tag("li", tag("b", label), strip(row)) for label, row in rows.items()]
+    return tag("ul", inside, class_="rows", style=f"--most:{most};--name:{name}")
+
+
+def strip(items: list[Item]) -> Markup:
+    """Small pictures side by side."""
+    return tag("div", [_picture(item, SMALL) for item in items], class_="strip")
+
+
+def frames(items: list[Item]) -> str:
+    """What the frames in a strip of these items mean."""
+    flawed = any(item.reason for item in items)
+    return " A dashed frame: it does not count; point at it to see why." if flawed else ""
+
+
+def _natural(label: str) -> str:
+    """A key that sorts 10 behind 9."""
+    return re.sub(r"\d+", lambda digits: digits[0].zfill(9), label)
+
+
+def _picture(item: Item, side: int) -> Markup:
+    """As large as whole multiples of its pixels allow, or shrunk, to fit into a square."""
+    with Image.open(io.BytesIO(base64.b64decode(item.picture.partition(",")[2]))) as image:
+        width, height = image.size
+    scale = side // max(width, height) or side / max(width, height)
+    about = ", ".join(_about(item))
+    kinds = ["sharp"] * (scale >= 1) + ["flaw"] * bool(item.reason)
+    return tag(
+        "img",
+        src=item.picture,
+        alt=about or "no class",
+        title=about or None,
+        width=max(round(width * scale), 1),
+        height=max(round(height * scale), 1),
+        class_=" ".join(kinds) or None,
+    )
+
+
+# --- copied text ---------------------------------------------------------------------------------
 
 
 def _shaded(item: Item, steps: list[int], unit: str) -> list:

@@ -9,7 +9,7 @@ from typing import Any
 # Characters that HTML forbids or that show nothing: C0 controls but tab and newline, DEL, C1.
 _CONTROLS = {code: 0x2400 + code for code in (*range(9), *range(11, 32))}
 _CONTROLS |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
-_EMPTY = ("br", "meta")  # elements without an end tag
+_EMPTY = ("br", "img", "meta")  # elements without an end tag
 
 
 class Markup(str):
@@ -254,6 +254,23 @@ mark[tabindex]:hover::after, mark[tabindex]:focus::after { content: attr(aria-de
 .pair { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 0.5rem 1.25rem;
   background: var(--card); border-radius: 6px; padding: 0.7rem 0.9rem; }
 .pair h4 { margin: 0; color: var(--soft); font-size: 0.8rem; font-weight: 500; }
+img { display: block; max-width: 100%; height: auto; border-radius: 2px;
+  box-shadow: 0 0 0 1px var(--line); }
+.sharp { image-rendering: pixelated; }
+.strip { display: flex; flex-wrap: wrap; gap: 4px; }
+.strip .flaw { outline: 2px dashed var(--alarm-line); outline-offset: -1px; }
+td .strip { flex-wrap: nowrap; } td img { max-width: none; }
+.rows { columns: calc(var(--most) * 68px + var(--name) * 1ch + 1rem); column-gap: 2rem;
+  list-style: none; margin: 0.5rem 0 0; padding: 0; }
+.rows li { display: grid; grid-template-columns: calc(var(--name) * 1ch) minmax(0, 1fr);
+  gap: 0.75rem; align-items: center; break-inside: avoid; padding-bottom: 4px; }
+.rows b { font-weight: 500; overflow-wrap: anywhere; text-align: right; line-height: 1.2; }
+.items.drawn { grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: 0.5rem; }
+.drawn img + .notes { margin-top: 0.4rem; line-height: 1.35; display: block; }
+.drawn .notes span { display: block; }
+.pair > .notes { grid-column: 1 / -1; margin: 0; }
+.drawn .pair { align-content: start; } .drawn h4 { margin-bottom: 0.25rem; }
+.pairs.drawn { grid-template-columns: repeat(auto-fill, minmax(min(100%, 22rem), 1fr)); }
 .protocol { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 0.15rem 1.5rem;
   font-size: 0.9rem; margin: 0; }
 .protocol dt { color: var(--soft); } .protocol dd { margin: 0; overflow-wrap: anywhere; }
@@ -266,6 +283,10 @@ body > footer { margin-top: 3.5rem; color: var(--soft); font-size: 0.85rem; }
   .axis, .pair { grid-template-columns: minmax(0, 1fr); }
   .scale { margin-top: 0.9rem; }
   .items.short { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .drawn .pair { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 0.5rem 0.75rem; }
+  .rows li { grid-template-columns: min(var(--name) * 1ch, 4.5rem) minmax(0, 1fr); }
+  .rows b { font-size: 0.82rem; }
+  .drawn h4 { display: flex; align-items: end; height: 2.6em; line-height: 1.3; }
   .protocol { grid-template-columns: minmax(0, 1fr); } .protocol dd { margin-bottom: 0.5rem; }
   .metrics tbody th { min-width: 10rem; }
 }

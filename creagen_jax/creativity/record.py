@@ -1,28 +1,34 @@
 """What one evaluation found: the objects that `report` renders, and report.json, the same.
 
-report.json holds the fields of `Report` below, under the same names, and `"schema": 1`. It is
+report.json holds the fields of `Report` below, under the same names, and `"schema": 2`. It is
 strict JSON: what is not known is null, never NaN. An estimate is
 
     {"value": 0.81, "low": 0.76, "high": 0.86, "method": "bootstrap", "n": 2000, "n_ref": 500,
      "note": ""}
 
 with a 95 % interval; value, low and high are null together when it is undetermined, and `note` then
-says why. All texts are masked: they hold no personal data.
+says why. All texts are masked: they hold no personal data. Pictures are data URIs.
 """
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
 import json
 import types
 import typing
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from creagen_jax.creativity.estimate import Estimate
 from creagen_jax.types import UserError
 
-SCHEMA = 1
+SCHEMA = 2
 AXES = ("quality", "novelty", "diversity")
+LARGEST = 128  # pixels: longer sides of pictures are shrunk to it, to keep report.json small
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,13 +96,27 @@ class Span:
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """A generated item."""
+    """A generated item, or a real one beside it. Raises ValueError for a picture from elsewhere."""
 
-    text: str
+    text: str = ""
     spans: list[Span] = dataclasses.field(default_factory=list)
     marks: list[str] = dataclasses.field(default_factory=list)  # such as "in training data"
     label: str = ""  # the class that was asked for
     reason: str = ""  # of a reject: which test it failed
+    picture: str = ""  # as `picture` makes it
+
+    def __post_init__(self) -> None:
+        if self.picture and not self.picture.startswith("data:image/"):  # the page would fetch it
+            raise ValueError("a picture must be a data URI")
+
+
+def picture(pixels_HWC: np.ndarray) -> str:
+    """Pixels, uint8 with 1, 3 (RGB) or 4 (RGBA) channels, as a PNG in a data URI."""
+    image = Image.fromarray(pixels_HWC[..., 0] if pixels_HWC.shape[-1] == 1 else pixels_HWC)
+    image.thumbnail((LARGEST, LARGEST))
+    file = io.BytesIO()
+    image.save(file, "png", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,8 +124,8 @@ class Neighbours:
     """A generated item between the real items most like it."""
 
     item: Item
-    train: str  # the nearest training item
-    heldout: str  # the nearest held-out item; "" without held-out data
+    train: Item | None  # the nearest training item
+    heldout: Item | None  # the nearest held-out item; None without held-out data
     percentile: float | None = None  # of held-out items, how many per cent are copied less
 
 
@@ -117,6 +137,15 @@ class Gallery:
     copied: list[Neighbours] = dataclasses.field(default_factory=list)  # the most copied first
     rarest: list[Item] = dataclasses.field(default_factory=list)  # valid; most surprising first
     rejects: list[Item] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassRow:
+    """The items of one class."""
+
+    label: str
+    count: int  # generated when this class was asked for
+    metrics: dict[str, Estimate]  # by the names of `catalogue.METRICS`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,8 +164,8 @@ class Report:
     """All of one evaluation."""
 
     title: str
-    kind: str  # of the items: "text"
-    unit: str  # that lengths count in: "character" or "word"
+    kind: str  # of the items: "text" or "image"
+    unit: str  # that lengths count in: "character" or "word" of texts, otherwise ""
     profile: dict[str, Estimate]  # by AXES; 0 and 1 are the anchors of `catalogue.SCALES`
     creative_yield: Yield
     composite: Composite
@@ -147,7 +176,8 @@ class Report:
     curves: dict[str, Curve] = dataclasses.field(default_factory=dict)
     # "novelty": x is n, the line the share of n-grams that are not in the training data
     gallery: Gallery = dataclasses.field(default_factory=Gallery)
-    privacy: list[Private] = dataclasses.field(default_factory=list)
+    classes: list[ClassRow] = dataclasses.field(default_factory=list)
+    privacy: list[Private] = dataclasses.field(default_factory=list)  # of texts
 
 
 def to_json(report: Report) -> dict[str, Any]:

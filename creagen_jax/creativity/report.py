@@ -8,7 +8,7 @@ from creagen_jax.creativity import catalogue, gallery, plots
 from creagen_jax.creativity.catalogue import SCALES
 from creagen_jax.creativity.estimate import Estimate
 from creagen_jax.creativity.page import Markup, join, page, table, tag
-from creagen_jax.creativity.record import AXES, SCHEMA, Anchor, Counts, Private, Report
+from creagen_jax.creativity.record import AXES, SCHEMA, Anchor, ClassRow, Counts, Private, Report
 from creagen_jax.creativity.words import (
     brief,
     headline,
@@ -26,9 +26,10 @@ BETTER = {"higher": "higher is better", "lower": "lower is better", "one": "1 is
 LIMITS = (
     "Whether people find any of this interesting, moving or useful; what its maker intended; "
     "whether it is new to the world rather than new against this training data; and whether an "
-    "idea was copied in other words. Every number here is about form, as far as the features and "
-    "the text show it. A person should look at the samples before anyone quotes a number."
+    "idea was copied in another form. Every number here is about form, as far as the measures see "
+    "it. A person should look at the samples before anyone quotes a number."
 )
+LITTLE_WORDS = {"of", "the", "with"}  # no part of a symbol
 
 
 def render(report: Report) -> str:
@@ -37,9 +38,10 @@ def render(report: Report) -> str:
         "Profile": _profile(report),
         "Creative Yield": _funnel(report),
         "Samples": gallery.render(report.gallery, report.unit),
+        "By class": _classes(report.classes),
         "Novelty by length": _curve(report),
         "All metrics": _metrics(report),
-        "Personal data": _private(report.privacy),
+        "Personal data": _private(report.privacy) if report.kind == "text" else None,
         "Protocol": _protocol(report.protocol),
         "What this does not measure": tag("p", LIMITS),
     }
@@ -156,8 +158,8 @@ def _ticks(places: dict[str, float]) -> Markup:
 
 
 def symbol(name: str) -> str:
-    """The initials of an anchor: "Markov 1" is M1."""
-    return "".join(word[0].upper() for word in name.split())
+    """The initials of an anchor: "Markov 1" is M1, "copies with noise" is CN."""
+    return "".join(word[0].upper() for word in name.split() if word not in LITTLE_WORDS)
 
 
 # --- yield ---------------------------------------------------------------------------------------
@@ -267,6 +269,24 @@ def _metric(name: str, estimate: Estimate, anchors: list[Anchor], unit: str) -> 
         own = [number(estimate.value), interval(estimate)]
     others = [each.metrics.get(name) for each in anchors]
     return [heading, *own, *("" if value is None else number(value) for value in others)]
+
+
+def _classes(rows: list[ClassRow]) -> Markup | None:
+    """A row for each class, a column for each measure that any of them has."""
+    if not rows:
+        return None
+    names = list(dict.fromkeys(name for row in rows for name in row.metrics))
+    head = ["Class", "Items", *(catalogue.metric(name).title for name in names)]
+    cells = [
+        [
+            row.label,
+            f"{row.count:,}",
+            *(shown(row.metrics[name]) if name in row.metrics else "" for name in names),
+        ]
+        for row in rows
+    ]
+    caption = "Each class on its own; a class of few items has wide intervals."
+    return table(caption, head, cells, class_="numbers")
 
 
 def _private(rows: list[Private]) -> Markup:

@@ -13,7 +13,7 @@ from creagen_jax.creativity.words import brief
 
 Rows = Sequence[tuple[str, Report]]  # reports by their labels
 
-SAMPLES = 8  # of each report
+SAMPLES, PICTURES = 8, 10  # of each report, of texts and of pictures
 
 
 def render(
@@ -39,14 +39,7 @@ def render(
     sections["Side by side"] = _side_by_side(rows, x_title or "report")
     if x is None and len(rows) > 1:
         sections[f"Differences to {rows[0][0]}"] = _differences(rows)
-    sections["Samples"] = [
-        tag(
-            "details",
-            tag("summary", label),
-            gallery.cards(report.gallery.unselected[:SAMPLES], report.unit),
-        )
-        for label, report in rows
-    ]
+    sections["Samples"] = _samples(rows, x_title)
     return page(
         title,
         "Creativity compared",
@@ -86,6 +79,26 @@ def _figures(rows: Rows, x, x_title: str, mark) -> Markup:
         [tag("figure", drawing, tag("figcaption", caption)) for drawing, caption in figures],
         class_="figures",
     )
+
+
+def _samples(rows: Rows, what: str) -> Markup | list[Markup]:
+    """The first samples of each report: texts to be opened, pictures below one another."""
+    firsts = {label: report.gallery.unselected for label, report in rows}
+    shown = [item for items in firsts.values() for item in items[:PICTURES]]
+    if any(item.picture for item in shown):
+        body = [[label, gallery.strip(items[:PICTURES])] for label, items in firsts.items()]
+        caption = "The first samples of each, good or bad; those of one seed below one another."
+        return table(
+            caption + gallery.frames(shown), [(what or "report").capitalize(), "Samples"], body
+        )
+    return [
+        tag(
+            "details",
+            tag("summary", label),
+            gallery.cards(report.gallery.unselected[:SAMPLES], report.unit),
+        )
+        for label, report in rows
+    ]
 
 
 def _side_by_side(rows: Rows, what: str) -> Markup:

@@ -116,10 +116,10 @@ def gallery(
 def _neighbours(y, texts, chosen: list[int], item, seen: text.Tests) -> list[Neighbours]:
     features_ND = y.features([texts[i] for i in chosen])
 
-    def closest(pool: Sequence[str], pool_PD: np.ndarray) -> list[str]:
+    def closest(pool: Sequence[str], pool_PD: np.ndarray) -> list[Item | None]:
         if not len(pool) or not chosen:
-            return [""] * len(chosen)
-        return [masked(pool[j]) for j in nearest(features_ND, pool_PD)[1][:, 0]]
+            return [None] * len(chosen)
+        return [Item(masked(pool[j])) for j in nearest(features_ND, pool_PD)[1][:, 0]]
 
     train, heldout = closest(y.trained, y.trained_PD), closest(y.reference, y.features(y.reference))
     usual = y.usual_copied

@@ -117,6 +117,14 @@ def files(path: str) -> Source:
     raise sources.not_found(place)
 
 
+def holds_pictures(path: str) -> bool:
+    """Whether `files` would find pictures at a path."""
+    place = Path(path).expanduser()
+    if place.suffix == ".npz" or _find_idx(place):
+        return True
+    return place.is_dir() and any(each.suffix.lower() in SUFFIXES for each in place.rglob("*"))
+
+
 def _folder(folder: Path) -> Source:
     names = {file.name for file in folder.iterdir() if file.is_dir() and file.name[0] != "."}
     own = "train" in names and names <= set(sources.SPLITS)
@@ -183,7 +191,7 @@ def _npz(path: Path) -> Source:
             have, splits = file.files, {}
             for split, images, labels in NPZ:
                 if split not in splits and images in have:
-                    splits[split] = file[images], file[labels].ravel() if labels in have else None
+                    splits[split] = file[images], _labels(file, labels)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"cannot read {path}: {error}") from None
     if "train" not in splits:
@@ -200,6 +208,12 @@ def _npz(path: Path) -> Source:
             raise UserError(f"{path}: {images.shape[3]} channels; choose 1, 3 or 4")
         _check_labels(path, images, labels)
     return _arrays(str(path), splits, (path,))
+
+
+def _labels(file: np.lib.npyio.NpzFile, name: str) -> np.ndarray | None:
+    """None if there are none, or all are -1, as sample.py writes it for a model without classes."""
+    labels = file[name].ravel() if name in file.files else None
+    return None if labels is None or (labels == -1).all() else labels
 
 
 def _check_labels(path: Path, images: np.ndarray, labels: np.ndarray | None) -> None:

@@ -18,13 +18,13 @@ from jaxtyping import Array, Float, Key
 class Precondition(NamedTuple):
     """The four functions of sigma in eq. 7, each [B]."""
 
-    c_skip: Float[Array, "B"]
-    c_out: Float[Array, "B"]
-    c_in: Float[Array, "B"]
-    c_noise: Float[Array, "B"]
+    c_skip: Float[Array, " B"]
+    c_out: Float[Array, " B"]
+    c_in: Float[Array, " B"]
+    c_noise: Float[Array, " B"]
 
 
-def edm(sigma_B: Float[Array, "B"], sigma_data: float) -> Precondition:
+def edm(sigma_B: Float[Array, " B"], sigma_data: float) -> Precondition:
     """Karras et al. 2022, table 1: inputs and targets of F have unit variance."""
     total_B = jnp.sqrt(sigma_B**2 + sigma_data**2)
     return Precondition(
@@ -35,7 +35,7 @@ def edm(sigma_B: Float[Array, "B"], sigma_data: float) -> Precondition:
     )
 
 
-def flow(sigma_B: Float[Array, "B"], sigma_data: float) -> Precondition:
+def flow(sigma_B: Float[Array, " B"], sigma_data: float) -> Precondition:
     """Flow matching on straight lines (Lipman et al. 2023; Liu et al. 2023) in the same form.
 
     The picture at time t is (1 - t) x + t n = y / (1 + sigma) with t = sigma / (1 + sigma); F is
@@ -48,9 +48,7 @@ def flow(sigma_B: Float[Array, "B"], sigma_data: float) -> Precondition:
 PRECONDITIONS = {"edm": edm, "flow": flow}
 
 
-def noise_levels(
-    rng: Key[Array, ""], count: int, mean: float, std: float
-) -> Float[Array, "B"]:
+def noise_levels(rng: Key[Array, ""], count: int, mean: float, std: float) -> Float[Array, " B"]:
     """[B] sigma with ln sigma ~ N(mean, std^2) (Karras et al. 2022, table 1), spread evenly.
 
     One level falls into each of B parts of equal probability: the loss varies less from batch to
@@ -62,17 +60,15 @@ def noise_levels(
     return jnp.exp(mean + std * jax.scipy.special.ndtri(u_B))
 
 
-def precondition(
-    network, p: Precondition, y: Float[Array, "B *shape"]
-) -> Float[Array, "B *shape"]:
+def precondition(network, p: Precondition, y: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
     """D(y; sigma) of eq. 7, for `network(c_in y, c_noise)`."""
     c_skip, c_out, c_in = (_beside(c_B, y) for c_B in p[:3])
     return c_skip * y + c_out * network(c_in * y, p.c_noise)
 
 
 def weighted_error(
-    p: Precondition, denoised: Float[Array, "B *shape"], x: Float[Array, "B *shape"]
-) -> Float[Array, "B"]:
+    p: Precondition, denoised: Float[Array, "B ..."], x: Float[Array, "B ..."]
+) -> Float[Array, " B"]:
     """lambda(sigma) |D - x|^2 per pixel, lambda = 1 / c_out^2 (Karras et al. 2022, eq. 8): the
     squared error of F itself, so that no noise level outweighs the others."""
     error_B = jnp.square(denoised - x).reshape(len(x), -1).mean(1)

@@ -114,9 +114,7 @@ def _error(params: Params, cfg: Config, x, sigma_B, noise, label_B, augment_BA, 
     """Weighted squared error of each example [B]."""
     p = diffusion.PRECONDITIONS[cfg.objective](sigma_B, cfg.sigma_data)
     y = x + sigma_B.reshape(-1, *(1,) * (x.ndim - 1)) * noise
-    return diffusion.weighted_error(
-        p, _denoise(params, cfg, p, y, label_B, augment_BA, rng), x
-    )
+    return diffusion.weighted_error(p, _denoise(params, cfg, p, y, label_B, augment_BA, rng), x)
 
 
 # --- the family contract ------------------------------------------------------------------------

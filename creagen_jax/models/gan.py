@@ -73,6 +73,7 @@ class Config(config.Model):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type to compute in; parameters stay float32."""
 
+
 class Block(nn.Module):
     """Residual block without normalisation; it starts as the identity."""
 

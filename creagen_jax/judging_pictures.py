@@ -1,0 +1,238 @@
+"""Pictures in, a creativity report out: as `judging` does with texts."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from creagen_jax import data, features, generation
+from creagen_jax.creativity import anchors, arrays, pictures, record
+from creagen_jax.creativity.appraisal import appraise, too_few, versions
+from creagen_jax.creativity.estimate import Estimate
+from creagen_jax.creativity.profile import Measures
+from creagen_jax.creativity.spaces import PICTURE_MOVES
+
+DETAILED = ("held-out", "training copies", "noise")  # anchors whose every metric is shown
+
+
+class Pictures(NamedTuple):
+    """Pictures and their class numbers."""
+
+    images: np.ndarray  # [N, H, W, C] uint8
+    labels: np.ndarray | None  # [N] int32
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Material:
+    """Real pictures: what is judged is held against them."""
+
+    title: str
+    names: tuple[str, ...]  # of the classes
+    train: Pictures
+    heldout: Pictures
+    probe: Pictures  # what feature networks are trained on, and nothing else
+    protocol: dict[str, Any]  # of the data
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bench:
+    """Real pictures and anchors, measured once, for any number of generated sets."""
+
+    material: Material
+    yardstick: arrays.Yardstick
+    anchors: dict[str, Measures]
+    warnings: list[str]
+    seed: int
+
+
+# --- what it is held against ---------------------------------------------------------------------
+
+
+def of_run(run: Path, label: str) -> Material:
+    """The data of a run, of one label unless it is "". Raises UserError if they have changed."""
+    dataset = generation.training_data(run)
+    found = _of_dataset(run.name, dataset)
+    if not label:
+        return found
+    wanted = dataset.codec.label_id(label)
+    parts = {
+        name: Pictures(*(x[part.labels == wanted] for x in part))
+        for name, part in {"train": found.train, "heldout": found.heldout}.items()
+    }
+    return dataclasses.replace(found, **parts, protocol={**found.protocol, "label": label})
+
+
+def of_files(samples: str, train: str, heldout: str) -> tuple[Material, Pictures]:
+    """Pictures of folders or .npz files: the real ones, and the samples, cut as these are. Some of
+    the training pictures are kept apart for feature networks; `heldout` may be "".
+
+    Raises UserError for what cannot be read, or is empty.
+    """
+    image = data.get("image")
+    dataset = image.load(image.Config(path=train, validation=0.0, test=0.0))
+    height, width, channels = dataset.codec.shape
+    alone = image.Config(
+        height=height,
+        width=width,
+        color="grey" if channels == 1 else "rgb",
+        validation=0.0,
+        test=0.0,
+        probe=0.0,
+    )
+
+    def read(path: str) -> Pictures:
+        found = image.load(dataclasses.replace(alone, path=path))
+        part, labels = found.splits["train"], None
+        if part.labels is not None and dataset.codec.labels:
+            ids = np.array([dataset.codec.label_id(name) for name in found.codec.labels])
+            labels = ids[part.labels].astype(np.int32)
+        return Pictures(np.asarray(part.images), labels)
+
+    found = _of_dataset(train, dataset)
+    if heldout:
+        found = dataclasses.replace(found, heldout=read(heldout))
+    return found, read(samples)
+
+
+def _of_dataset(title: str, dataset: Any) -> Material:
+    def part(*names: str) -> Pictures:
+        found = [dataset.splits[name] for name in names if name in dataset.splits]
+        if not found:
+            return Pictures(dataset.splits["train"].images[:0], None)
+        labels = [each.labels for each in found]
+        images = np.concatenate([each.images for each in found])
+        return Pictures(images, None if labels[0] is None else np.concatenate(labels))
+
+    about = dataset.fingerprint
+    return Material(
+        title=title,
+        names=dataset.codec.labels,
+        train=part("train"),
+        heldout=part("validation", "test"),
+        probe=part("probe"),
+        protocol={name: about[name] for name in ("source", "sha256", "shape")},
+    )
+
+
+def bench(
+    found: Material, generated: Pictures, *, own: str, cache: Path, seed: int, fast: bool
+) -> Bench:
+    """All that pictures are held against; with `fast`, less of it.
+
+    own: the user's features ("module:function") or ""; cache: a folder for trained networks.
+    """
+    spaces, warnings = features.spaces(*found.probe, seed=seed, cache=cache)
+    domain = "domain" if "domain" in spaces else "network"
+    if own:
+        spaces, domain = {**spaces, "user": features.user(own)}, "user"
+    order = np.random.default_rng(seed).permutation(len(found.heldout.images))
+    cut = len(order) // 2
+    halves = [_some(found.heldout, part) for part in (order[:cut], order[cut:])]
+    labels = read = None
+    if found.names and found.heldout.labels is not None:
+        labels = arrays.Labels(found.train.labels, *(half.labels for half in halves))
+        if len(np.unique(found.train.labels)) > 1:
+            read = features.reader(*found.train, seed=seed, cache=cache)
+    yardstick = arrays.yardstick(
+        train=found.train.images,
+        reference=halves[0].images,
+        heldout=halves[1].images,
+        features=spaces,
+        domain=domain,
+        labels=labels,
+        read=read,
+        moves={"pixels": PICTURE_MOVES},
+        size=len(generated.images),
+        seed=seed,
+    )
+    measured = {
+        name: arrays.measure(
+            yardstick,
+            each.items,
+            asked=each.labels,
+            intervals=False,
+            full=name in DETAILED and not fast,
+            seed=seed,
+        )
+        for name, each in anchors.anchors(yardstick, seed=seed).items()
+    }
+    return Bench(found, yardstick, measured, [*warnings, *yardstick.warnings], seed)
+
+
+def _some(part: Pictures, index: np.ndarray) -> Pictures:
+    return Pictures(part.images[index], None if part.labels is None else part.labels[index])
+
+
+# --- what is judged ------------------------------------------------------------------------------
+
+
+def judge(
+    on: Bench,
+    generated: Pictures,
+    *,
+    title: str,
+    protocol: dict[str, Any] | None = None,
+    probed: dict[str, dict[str, Estimate]] | None = None,
+    full: bool = True,
+) -> record.Report:
+    """The report of generated pictures."""
+    y, names = on.yardstick, on.material.names
+    asked = generated.labels if y.labels is not None else None
+    measures = arrays.measure(y, generated.images, asked=asked, full=full, seed=on.seed)
+    rows = [] if asked is None else arrays.by_class(y, generated.images, asked, seed=on.seed)
+    return record.Report(
+        title=title,
+        kind="image",
+        unit="",
+        **appraise(measures, on.anchors, anchors.TITLES, doubt=y.doubt, probed=probed or {}),
+        warnings=_warnings(on, generated.images),
+        protocol=_protocol(on, generated, protocol or {}),
+        gallery=pictures.gallery(y, generated.images, asked, names=names, seed=on.seed),
+        classes=[
+            record.ClassRow(names[label], int((asked == label).sum()), rows[label])
+            for label in rows
+        ],
+    )
+
+
+def _warnings(on: Bench, images: np.ndarray) -> list[str]:
+    """What a reader must know before anything else."""
+    y, found = on.yardstick, list(on.warnings)
+    if not y.size:
+        found.append(
+            "no held-out data: quality, novelty and diversity are undetermined, because nothing "
+            "tells what is normal"
+        )
+    found += [f"in {name}, {space.doubt}" for name, space in y.spaces.items() if space.doubt]
+    found += too_few(
+        {
+            "generated": len(images),
+            "training": len(y.train),
+            "held-out": len(y.reference) + len(y.heldout),
+        }
+    )
+    if len(images) > 1 and (images == images[0]).all():
+        found.append("all generated items are the same")
+    return found
+
+
+def _protocol(on: Bench, generated: Pictures, given: dict[str, Any]) -> dict[str, Any]:
+    y = on.yardstick
+    return {
+        **given,
+        **on.material.protocol,
+        "items": {
+            "generated": len(generated.images),
+            "training": len(y.train),
+            "held-out, reference half": len(y.reference),
+            "held-out, other half": len(y.heldout),
+            "that feature networks were trained on": len(on.material.probe.images),
+            "as many of each": y.size,
+        },
+        "features": f"{', '.join(y.spaces)}; quality and diversity by {y.domain}",
+        "seed": on.seed,
+        "versions": versions(),
+    }
