@@ -107,11 +107,15 @@ def _of_dataset(title: str, dataset: Any) -> Material:
         return Pictures(images, None if labels[0] is None else np.concatenate(labels))
 
     about = dataset.fingerprint
+    # A split that the set came with may have another source, such as other writers: only pictures
+    # that were put aside at random tell what copying is. If there are none, it has to do.
+    heldout = ("validation", "test")
+    random = [name for name in heldout if name not in about["own_splits"]]
     return Material(
         title=title,
         names=dataset.codec.labels,
         train=part("train"),
-        heldout=part("validation", "test"),
+        heldout=part(*(random if any(name in dataset.splits for name in random) else heldout)),
         probe=part("probe"),
         protocol={name: about[name] for name in ("source", "sha256", "shape")},
     )

@@ -16,7 +16,12 @@ from creagen_jax.models import names
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "creagen_jax").rglob("*.py"))
-CONTRACT = {"init", "make_step", "eval_metrics", "init_carry", "next_logits"}
+DRAWS = {
+    "autoregressive": {"init_carry", "next_logits"},
+    "diffusion": {"denoise"},
+    "latent": {"generate"},
+}
+CONTRACT = {"init", "make_step", "eval_metrics"}.union(*DRAWS.values())
 MODULES = [m.name for m in pkgutil.walk_packages(creagen_jax.__path__, "creagen_jax.")]
 
 
@@ -72,6 +77,7 @@ def test_what_is_public_is_documented(name):
 def test_families_keep_the_contract():
     for name in names():
         family = models.get(name)
-        assert family.KIND == "autoregressive" and {"HOST", "Config"} | CONTRACT <= set(
-            vars(family)
-        )
+        for kind, functions in DRAWS.items():
+            assert (kind == family.KIND) == (functions <= set(vars(family)))
+        assert {"HOST", "Config", "init", "make_step", "eval_metrics"} <= set(vars(family))
+        assert family.KIND in DRAWS

@@ -125,6 +125,7 @@ def build(
         "sha256": about["sha256"],
         "shape": list(cut.shape),
         "splits": described,
+        "own_splits": sorted(source.splits),
         "damaged": about["damaged"],
     }
     return Store(splits, labels, fingerprint)

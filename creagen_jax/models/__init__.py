@@ -7,13 +7,19 @@ A family is a module of pure functions:
     Config                                 frozen dataclass of hyper-parameters
     init(rng, cfg, spec, tx)               -> TrainState
     make_step(cfg, spec, tx)               -> step(state, batch, rng) -> (state, metrics)
-    eval_metrics(params, cfg, batch, rng)  -> {"loss": [B], "weight": [B]}: sums over each example
+    eval_metrics(params, cfg, batch, rng)  -> {"loss": [B], "weight": [B]}: sums over each example;
+                                           without "loss", no checkpoint counts as better than a
+                                           later one
 
-and, for KIND = "autoregressive",
+and exactly one way to draw:
 
-    init_carry(params, cfg, n, condition)      -> carry; every leaf has the sample as its first axis
-    next_logits(params, cfg, carry, token_B)   -> (logits_BV, carry)
+    "autoregressive"   init_carry(params, cfg, n, condition)     -> carry; every leaf has the sample
+                                                                 as its first axis
+                       next_logits(params, cfg, carry, token_B)  -> (logits_BV, carry)
+    "diffusion"        denoise(params, cfg, x, sigma_B, condition_B) -> estimate of the clean x
+    "latent"           generate(params, cfg, z_BZ, condition_B)  -> x; the latent is standard normal
 
+where a condition of None is that of a model without classes; to `denoise`, no class at all.
 `tx` is the optax transformation that `optim.py` made from the configuration.
 """
 

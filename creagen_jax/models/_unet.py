@@ -104,7 +104,9 @@ class UNet(nn.Module):
                 x = jnp.concatenate([x, skips.pop()], axis=-1)
                 x = Block(width, cfg.dropout)(x, told_BE, next(rngs))
             if level:
-                height, width = skips[-1].shape[1:3]
-                x = double(x)[:, :height, :width]  # an odd side had been made even
+                rows, columns = skips[-1].shape[1:3]
+                # Narrowed before it is enlarged, which costs a quarter.
+                x = double(Conv(widths[level - 1], kernel=1, bias=False)(x))
+                x = x[:, :rows, :columns]  # an odd side had been made even
         x = Conv(channels * cfg.patch**2, zero=True, name="head")(nn.silu(rms_norm(x)))
         return depth_to_space(x, cfg.patch)
