@@ -71,7 +71,7 @@ class Network(nn.Module):
     @nn.compact
     def __call__(self, x_BHWC, noise_B, label_B, augment_BA, rng):
         cfg, dtype = self.cfg, x_BHWC.dtype
-        width = 4 * cfg.width
+        width = cfg.width * (4 if cfg.network == "unet" else 1)
         told_BE = nn.Dense(width, name="noise")(_waves(noise_B, cfg.width).astype(dtype))
         if self.classes:  # the last row stands for no class
             normal = nn.initializers.normal(1.0)

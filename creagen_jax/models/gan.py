@@ -105,7 +105,7 @@ class Generator(nn.Module):
         latent_ZhwD = self.param("embed_latent", normal(cfg.latent**-0.5), (cfg.latent, *shape))
         x = jnp.einsum("bz,zhwd->bhwd", rms_norm(z_BZ), latent_ZhwD)
         if self.classes:
-            x += embed(self.param("embed_label", normal(1.0), (self.classes, *shape)), label_B)
+            x += self.param("embed_label", normal(1.0), (self.classes, *shape))[label_B]
         if self.augment:
             table_AhwD = self.param("embed_augment", normal(1.0), (self.augment, *shape))
             x += jnp.einsum("ba,ahwd->bhwd", augment_BA, table_AhwD)
