@@ -7,8 +7,8 @@ from creagen_jax.models import gan
 CONFIG = Experiment(
     data=image.Config(source="digits"),
     model=gan.Config(width=48, levels=(1, 2)),
-    optim=Optim(learning_rate=5e-4, beta1=0.0, clip=0.0, ema=0.99),
-    train=Train(steps=1500, batch=64, eval_every=250, sample_every=250, save_every=250),
+    optim=Optim(learning_rate=5e-4, beta1=0.0, clip=0.0, final=0.0, ema=0.99),
+    train=Train(steps=1500, batch=64, eval_every=250, sample_every=125, save_every=250),
 )
 
 SMOKE = replace(

@@ -6,7 +6,7 @@ from creagen_jax.models import diffusion
 
 CONFIG = Experiment(
     data=image.Config(path="emoji", height=32, color="rgb", flip=True),
-    model=diffusion.Config(width=64, levels=(1, 2, 2), patch=2, sigma_data=0.6),
+    model=diffusion.Config(width=64, levels=(1, 2, 2), patch=2, sigma_data=0.6, noise_mean=0.0),
     optim=Optim(name="muon", learning_rate=2e-3, final=0.0, ema=0.995),
     train=Train(steps=2500, batch=64, eval_every=250, sample_every=250, save_every=250),
 )

@@ -6,9 +6,9 @@ from creagen_jax.models import diffusion
 
 CONFIG = Experiment(
     data=image.Config(tfds="mnist", validation=0.1),
-    model=diffusion.Config(width=64, levels=(1, 2), patch=2, sigma_data=0.6),
+    model=diffusion.Config(width=64, levels=(1, 2), patch=2, sigma_data=0.6, noise_mean=0.0),
     optim=Optim(name="muon", learning_rate=2e-3, final=0.0, ema=0.995),
-    train=Train(steps=3000, batch=64, eval_every=500, sample_every=500, save_every=500),
+    train=Train(steps=3600, batch=64, eval_every=400, sample_every=200, save_every=400),
 )
 
 SMOKE = replace(

@@ -55,7 +55,7 @@ class Arrays(Common):
     out: str = ""
     """Folder for single PNGs, or a .npz of `images` and `labels`; empty: RUN/samples/drawn."""
     grid: bool = False
-    """One contact sheet instead, its rows by class; --out names its .png."""
+    """One contact sheet instead, sorted by class; --out names its .png."""
     animate: str = ""
     """Also a .gif: of the denoising, or of a walk from latent to latent."""
 

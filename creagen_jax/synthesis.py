@@ -22,6 +22,8 @@ from creagen_jax.types import UserError
 
 BATCH = 64  # samples drawn at once
 WALK = 12  # pictures of a walk from one latent to the next
+SHOWN = 80  # samples to watch training by
+QUICK = solvers.Solving(solver="dpmpp_2m", steps=12)  # for these
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +138,8 @@ def _batches(model, request, way, num: int, seed: int) -> Iterator[Samples]:
     for first in range(0, num, size):
         seeds = seed + first + np.arange(size)
         labels = generation.labels_of(model.codec, request.label, seeds)
-        x, frames = way(keys_from_seeds(seeds), None if labels is None else jnp.asarray(labels))
+        labels_B = None if labels is None else jnp.asarray(labels)
+        x, frames = way(keys_from_seeds(jnp.asarray(seeds)), labels_B)
         kept = slice(num - first)
         yield Samples(
             images=model.codec.decode(x)[kept],
@@ -214,7 +217,8 @@ def film(model: Model, request, *, num: int, seed: int, frames: int) -> Iterator
 def _walk(model: Model, request: Drawing, num: int, seed: int) -> Iterator[np.ndarray]:
     seeds = seed + np.arange(num)
     labels = generation.labels_of(model.codec, request.label, seeds)
-    z_NZ = _latents(keys_from_seeds(seeds), model.cfg.latent, request.sampling.truncation)
+    keys = keys_from_seeds(jnp.asarray(seeds))
+    z_NZ = _latents(keys, model.cfg.latent, request.sampling.truncation)
     for i in range(num):
         label_B = None if labels is None else jnp.full(WALK, labels[i])
         path = between(z_NZ[i], z_NZ[(i + 1) % num], jnp.arange(WALK) / WALK)
@@ -232,17 +236,19 @@ def between(a_Z, b_Z, share_B):
 
 
 def preview(model: Model, *, seed: int) -> np.ndarray:
-    """A few samples to watch training by [N, H, W, C] uint8, always from the same seeds.
-
-    With few classes, ROW of each, else 64 of any.
-    """
+    """SHOWN samples to watch training by [N, H, W, C] uint8, always from the same seeds; of up to
+    that many classes in equal numbers, else as they come. Diffusion takes few steps for them."""
     request = REQUESTS[models.get(model.family).KIND]()
-    classes = len(model.codec.labels)
-    if not 0 < classes <= 10:
-        return np.concatenate([part.images for part in draw(model, request, num=64, seed=seed)])
-    labels = np.arange(classes).repeat(8)
-    way = _ways(model, request, 0)
-    x, _ = way(keys_from_seeds(seed + np.arange(len(labels))), jnp.asarray(labels))
+    if isinstance(request, Denoising):
+        request = dataclasses.replace(request, sampling=QUICK)
+    seeds = seed + np.arange(SHOWN)
+    labels, classes = None, len(model.codec.labels)
+    if 0 < classes <= SHOWN:
+        labels = np.arange(SHOWN) * classes // SHOWN
+    elif classes:
+        labels = generation.labels_of(model.codec, "", seeds)
+    labels_B = None if labels is None else jnp.asarray(labels)
+    x, _ = _ways(model, request, 0)(keys_from_seeds(jnp.asarray(seeds)), labels_B)
     return model.codec.decode(x)
 
 
