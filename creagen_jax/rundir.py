@@ -50,7 +50,7 @@ def evaluation(run: Path) -> Path:
 def read(run: Path) -> dict[str, Any]:
     """RUN/config.json, with its `Experiment` and its `Spec`. Raises UserError if it is no run."""
     fields = _read(run)
-    spec = Spec(**{**fields["spec"], "shape": tuple(fields["spec"]["shape"])})
+    spec = Spec(**{**fields["spec"], "shape": tuple(fields["spec"].get("shape", ()))})
     return {**fields, "experiment": config.from_json(fields["experiment"]), "spec": spec}
 
 

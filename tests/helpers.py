@@ -15,7 +15,7 @@ import numpy as np
 
 from creagen_jax import checkpoint, config, models, rundir, scoring, training
 from creagen_jax.config import Experiment, Optim, Train
-from creagen_jax.data import text
+from creagen_jax.data import image, text
 
 # Nearly all of these tests' time is XLA's: compile the same program once, in whatever process.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -30,6 +30,10 @@ MODELS = {
     "lstm": {"width": 16, "depth": 1},
     "gru": {"width": 16, "depth": 1},
     "transformer": {"width": 16, "depth": 1, "heads": 2, "context": 16},
+}
+PICTURES = {
+    "gan": {"latent": 4, "width": 8, "levels": (1,), "blocks": 0},
+    "diffusion": {"network": "dit", "width": 8, "depth": 1, "heads": 2, "patch": 2},
 }
 
 
@@ -63,12 +67,32 @@ def write_text(folder: Path, characters: int = 4000, seed: int = 0) -> Path:
     return path
 
 
+def made_pictures(count: int, shape: tuple[int, int, int] = (8, 8, 1), classes: int = 2):
+    """Noisy pictures [N, H, W, C] uint8, of class c darker than of class c + 1, and the classes."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % classes
+    noise = rng.integers(0, 200 // classes, (count, *shape))
+    return (noise + 200 * labels.reshape(-1, 1, 1, 1) // classes).astype(np.uint8), labels
+
+
+def write_pictures(folder: Path, count: int = 64, **how) -> Path:
+    """An .npz of `made_pictures`."""
+    path = Path(folder) / "pictures.npz"
+    images, labels = made_pictures(count, **how)
+    np.savez(path, images=images, labels=labels)
+    return path
+
+
 def experiment(family: str, path: Path, **changes) -> Experiment:
     """Eight steps of a tiny model; `changes` as `config.replace` takes them."""
-    order = "sequential" if family == "markov" else "random"
+    if family in PICTURES:
+        data = image.Config(path=str(path), flip=True, shift=1)
+    else:
+        order = "sequential" if family == "markov" else "random"
+        data = text.Config(path=str(path), length=12, order=order)
     base = Experiment(
-        data=text.Config(path=str(path), length=12, order=order),
-        model=models.get(family).Config(**MODELS[family]),
+        data=data,
+        model=models.get(family).Config(**{**MODELS, **PICTURES}[family]),
         optim=Optim(learning_rate=1e-2, warmup=2),
         train=Train(
             steps=8, batch=8, log_every=2, eval_every=4, eval_windows=8, save_every=4, patience=0

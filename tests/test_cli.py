@@ -236,8 +236,10 @@ def test_a_prompt_from_a_file(command, mistake, run, tmp_path):
     assert "is not UTF-8" in mistake("sample", run, "--prompt", f"@{tmp_path / 'prompt'}")
 
 
-def test_sample_help(command):
+def test_sample_help(command, run):
     code, out, _ = command("sample", "--help")
+    assert code == 0 and "RUN --help" in out
+    code, out, _ = command("sample", run, "--help")
     assert code == 0 and all(flag in out for flag in ("--num", "--seed", "--label", "--prompt"))
 
 

@@ -1,4 +1,4 @@
-"""Preconditioning, noise levels and the loss of denoising score matching, as the papers have them."""
+"""Preconditioning, noise levels and loss of denoising score matching, as the papers have them."""
 
 import jax
 import jax.numpy as jnp

@@ -16,6 +16,7 @@ CONSTANT = Optim(schedule="constant", warmup=0, clip=0.0)
 
 def params(seed=0):
     shapes = {"embed": (9, 8), "block0": {"up": (8, 12)}, "b0": (8,), "head": (8, 9)}
+    shapes |= {"conv": (1, 2, 4, 6), "embed_latent": (4, 2, 2, 6), "head_conv": (3, 3, 6, 2)}
     leaves, tree = jax.tree.flatten(shapes, is_leaf=lambda x: isinstance(x, tuple))
     rng = np.random.default_rng(seed)
     return jax.tree.unflatten(tree, [jnp.asarray(rng.normal(size=s), jnp.float32) for s in leaves])
@@ -64,7 +65,10 @@ def test_muon_is_for_hidden_matrices_and_adam_for_all_else():
     # one size for all numbers: the learning rate, times 1.47 with Nesterov's look ahead.
     singular = np.linalg.svd(update["block0"]["up"], compute_uv=False)
     assert singular.max() / singular.min() < 2
-    for name in ("embed", "b0", "head"):
+    # A kernel of a convolution is one matrix, from all its inputs to its outputs.
+    singular = np.linalg.svd(update["conv"].reshape(-1, 6), compute_uv=False)
+    assert singular.max() / singular.min() < 2
+    for name in ("embed", "b0", "head", "embed_latent", "head_conv"):
         np.testing.assert_allclose(update[name], -0.01474 * jnp.sign(params(1)[name]), rtol=1e-3)
 
 
@@ -72,7 +76,8 @@ def test_adamw_decays_matrices_and_nothing_else():
     zeros = jax.tree.map(jnp.zeros_like, params())
     cfg = dataclasses.replace(CONSTANT, learning_rate=0.1, weight_decay=0.5)
     update = updates_of(cfg, 10, [zeros])
-    np.testing.assert_allclose(update["embed"], -0.05 * params()["embed"], rtol=1e-5)
+    for name in ("embed", "conv"):
+        np.testing.assert_allclose(update[name], -0.05 * params()[name], rtol=1e-5)
     assert not update["b0"].any()
 
 
