@@ -13,8 +13,8 @@ no thread waits for another.
 
 Solvers: all draw from a run with the same seeds. Printed are the squared Frechet distance of
 Gaussians fitted to the pixels (in -1 .. 1) from the training pictures, for this number of samples
-and without the bias of finite numbers; its ratio to that of as many held-out pictures; and how far
-a sample is from what 128 steps of Heun make of the same noise.
+and without the bias of finite numbers (where it may fall below 0); its ratio to that of as many
+held-out pictures; and how far a sample is from what 128 steps of Heun make of the same noise.
 """
 
 import argparse
@@ -155,7 +155,7 @@ def steps(repeats: int) -> None:
         f"{benchmarks.machine('jax', 'torch')}; PyTorch threads {torch.get_num_threads()}; "
         f"median of {repeats} turns of {TURN} steps"
     )
-    benchmarks.header("config", "parameters", "batch", "step of", "ms", "creagen_jax is faster by")
+    benchmarks.header("config", "parameters", "batch", "step of", "ms", "PyTorch's time / ours")
     for name in ("mnist_gan", "mnist_diffusion"):
         experiment = config.replace(config.load(name, CONFIGS), optim={"name": "adamw"})
         size = experiment.train.batch
