@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.peers import _linear, _tensor
+from benchmarks.peers import linear, tensor
 from creagen_jax.config import Optim
 from creagen_jax.models import diffusion as our_diffusion
 from creagen_jax.models import gan as our_gan
@@ -29,17 +29,17 @@ def tensors(batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _conv(weights: Params) -> nn.Conv2d:
-    W_hwCO = _tensor(weights["W"])
+    W_hwCO = tensor(weights["W"])
     size, _, channels, width = W_hwCO.shape
     layer = nn.Conv2d(channels, width, size, padding=size // 2, bias="b" in weights)
     layer.weight.data.copy_(W_hwCO.permute(3, 2, 0, 1))
     if "b" in weights:
-        layer.bias.data.copy_(_tensor(weights["b"]))
+        layer.bias.data.copy_(tensor(weights["b"]))
     return layer
 
 
 def _dense(weights: Params) -> nn.Linear:
-    return _linear(weights["kernel"], weights.get("bias"))
+    return linear(weights["kernel"], weights.get("bias"))
 
 
 def _norm(x_BCHW: Tensor) -> Tensor:
@@ -101,8 +101,8 @@ class Generator(nn.Module):
     def __init__(self, cfg: our_gan.Config, weights: Params):
         super().__init__()
         self.cfg = cfg
-        self.latent = nn.Parameter(_tensor(weights["embed_latent"]))
-        self.label = nn.Parameter(_tensor(weights["embed_label"]))
+        self.latent = nn.Parameter(tensor(weights["embed_latent"]))
+        self.label = nn.Parameter(tensor(weights["embed_label"]))
         levels, blocks = len(cfg.levels), len(cfg.levels) * cfg.blocks
         self.narrow = nn.ModuleList(_conv(weights[f"Conv_{i}"]) for i in range(levels - 1))
         self.blocks = nn.ModuleList(GANBlock(weights[f"Block_{i}"]) for i in range(blocks))
@@ -130,8 +130,8 @@ class Discriminator(nn.Module):
         self.widen = nn.ModuleList(_conv(weights[f"Conv_{i}"]) for i in range(levels - 1))
         self.blocks = nn.ModuleList(GANBlock(weights[f"Block_{i}"]) for i in range(blocks))
         self.out = _dense(weights["out"])
-        self.none = nn.Parameter(_tensor(weights["embed_none"]))
-        self.label = nn.Parameter(_tensor(weights["embed_label"]))
+        self.none = nn.Parameter(tensor(weights["embed_none"]))
+        self.label = nn.Parameter(tensor(weights["embed_label"]))
 
     def forward(self, x_BCHW, label_B):
         x = self.first(F.pixel_unshuffle(x_BCHW, self.cfg.patch))
@@ -225,7 +225,7 @@ class UNet(nn.Module):
         super().__init__()
         self.cfg, weights = cfg, params["network"]
         self.noise, self.told = _dense(params["noise"]), _dense(params["told"])
-        self.label = nn.Parameter(_tensor(params["embed_label"]))
+        self.label = nn.Parameter(tensor(params["embed_label"]))
         self.first, self.head = _conv(weights["in"]), _conv(weights["head"])
         count = len(cfg.levels) * cfg.blocks
         blocks = [UNetBlock(weights[f"Block_{i}"]) for i in range(2 * count)]

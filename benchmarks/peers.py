@@ -27,15 +27,15 @@ def generate(step: Step, token_B1: Tensor, count: int) -> Tensor:
     return torch.cat(drawn[1:], 1)
 
 
-def _tensor(array) -> Tensor:
+def tensor(array) -> Tensor:
     return torch.from_numpy(np.array(array))
 
 
-def _linear(W_IO, b_O=None) -> nn.Linear:
+def linear(W_IO, b_O=None) -> nn.Linear:
     layer = nn.Linear(*W_IO.shape, bias=b_O is not None)
-    layer.weight.data.copy_(_tensor(W_IO).T)
+    layer.weight.data.copy_(tensor(W_IO).T)
     if b_O is not None:
-        layer.bias.data.copy_(_tensor(b_O))
+        layer.bias.data.copy_(tensor(b_O))
     return layer
 
 
@@ -55,8 +55,8 @@ class Block(nn.Module):
     def __init__(self, cfg: transformer.Config, weights: Params):
         super().__init__()
         self.heads = cfg.heads
-        self.qkv, self.out = _linear(weights["qkv"]), _linear(weights["out"])
-        self.up, self.down = _linear(weights["up"]), _linear(weights["down"])
+        self.qkv, self.out = linear(weights["qkv"]), linear(weights["out"])
+        self.up, self.down = linear(weights["up"]), linear(weights["down"])
 
     def forward(self, x_BTD, cos_TK, sin_TK, cache, start):
         B, T, D = x_BTD.shape
@@ -77,9 +77,9 @@ class Transformer(nn.Module):
     def __init__(self, cfg: transformer.Config, params: Params):
         super().__init__()
         self.cfg = cfg
-        self.embed = nn.Embedding.from_pretrained(_tensor(params["embed"]))
+        self.embed = nn.Embedding.from_pretrained(tensor(params["embed"]))
         self.blocks = nn.ModuleList(Block(cfg, params[f"block{i}"]) for i in range(cfg.depth))
-        self.head = _linear(params["head"])
+        self.head = linear(params["head"])
         half = cfg.width // cfg.heads // 2
         angle_TK = torch.outer(torch.arange(cfg.context), 10000.0 ** (-torch.arange(half) / half))
         self.cos_TK, self.sin_TK = angle_TK.cos(), angle_TK.sin()
@@ -135,15 +135,15 @@ def cached(model: Transformer, batch: int) -> Step:
 class LSTM(nn.Module):
     def __init__(self, cfg: lstm.Config, params: Params):
         super().__init__()
-        self.embed = nn.Embedding.from_pretrained(_tensor(params["embed"]))
+        self.embed = nn.Embedding.from_pretrained(tensor(params["embed"]))
         self.lstm = nn.LSTM(cfg.width, cfg.width, cfg.depth, batch_first=True)
         weights = self.lstm.state_dict()  # views, with our order of the gates
         for i in range(cfg.depth):
-            weights[f"weight_ih_l{i}"].copy_(_tensor(params[f"W{i}"]).T)
-            weights[f"weight_hh_l{i}"].copy_(_tensor(params[f"U{i}"]).T)
-            weights[f"bias_ih_l{i}"].copy_(_tensor(params[f"b{i}"]))
+            weights[f"weight_ih_l{i}"].copy_(tensor(params[f"W{i}"]).T)
+            weights[f"weight_hh_l{i}"].copy_(tensor(params[f"U{i}"]).T)
+            weights[f"bias_ih_l{i}"].copy_(tensor(params[f"b{i}"]))
             weights[f"bias_hh_l{i}"].zero_()
-        self.head = _linear(params["head"], params["head_bias"])
+        self.head = linear(params["head"], params["head_bias"])
 
     def forward(self, tokens_BT, state):
         h_BTD, state = self.lstm(self.embed(tokens_BT), state)
