@@ -18,6 +18,7 @@ from creagen_jax.generation import Model
 from creagen_jax.types import UserError
 
 FRAMES = 24  # of the animation of a diffusion model, at most one a step
+FILMED = 64  # samples in an animation, at most
 SECONDS = 0.1  # of a frame
 
 
@@ -57,7 +58,7 @@ class Arrays(Common):
     grid: bool = False
     """One contact sheet instead, sorted by class; --out names its .png."""
     animate: str = ""
-    """Also a .gif: of the denoising, or of a walk from latent to latent."""
+    """Also a .gif of the first 64: of the denoising, or of a walk from latent to latent."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +120,7 @@ def arrays(run: Path, model: Model, args: Arrays) -> list[str]:
         said += f", {speed.samples / speed.seconds:,.1f} samples/s"
     if not args.animate:
         return [said]
+    how["num"] = min(args.num, FILMED)
     film = synthesis.film(model, args.request, **how, frames=FRAMES)
     sheets = (pictures.grid(images) for images in film)
     pictures.write_gif(args.animate, sheets, seconds=SECONDS, about={"seed": str(args.seed)})
@@ -128,6 +130,7 @@ def arrays(run: Path, model: Model, args: Arrays) -> list[str]:
 def _each(run: Path, model: Model, args: Arrays, batches: Iterator[synthesis.Samples]) -> Path:
     """Each sample for itself, written as it is drawn: memory does not grow with their number."""
     place = Path(args.out) if args.out else rundir.samples(run) / "drawn"
+    _make_room(place, args)
     if place.suffix.lower() == ".npz":
         writer = pictures.npz_writer(place, args.num, model.codec.shape)
     else:
@@ -136,6 +139,20 @@ def _each(run: Path, model: Model, args: Arrays, batches: Iterator[synthesis.Sam
         for batch in batches:
             file.add(batch.images, batch.labels, batch.about(model.codec))
     return place
+
+
+def _make_room(folder: Path, args: Arrays) -> None:
+    """Samples of an earlier call must not pass for some of this one: the run's own folder is
+    emptied of them, and for any other folder it is a UserError."""
+    old = [path for path in folder.glob("*.png") if path.stem.isdigit()]
+    left = [path for path in old if int(path.stem) >= args.num]
+    if args.out and left:
+        raise UserError(
+            f"{folder} holds {len(old)} samples, of which {len(left)} would stay among the "
+            f"{args.num} new ones; choose another --out"
+        )
+    for path in left:
+        path.unlink()
 
 
 def _grid(run: Path, model: Model, args: Arrays, batches: Iterator[synthesis.Samples]) -> Path:

@@ -348,9 +348,8 @@ def _draw(job: Job, state: TrainState) -> tuple[str, bytes, str]:
 def _final(job: Job, run: Path, state: TrainState, progress: Progress, log: logging.Log) -> None:
     """Score the best checkpoint on the held-out splits, in each way that was not scored before."""
     ways = {"all": None}
-    if (
-        job.spec.vocab and not job.dataset.codec.line
-    ):  # so that each prediction sees at least half a window
+    if job.spec.vocab and not job.dataset.codec.line:
+        # So that each prediction sees at least half a window.
         ways["sliding"] = job.spec.length // 2
     held_out = [split for split in ("validation", "test") if split in job.dataset.splits]
     scored = {(line["split"], line.get("windows")) for line in logging.read(run)}

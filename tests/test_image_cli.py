@@ -148,6 +148,18 @@ def test_help_lists_the_flags_of_the_family(command, runs, family):
     assert "--prompt" not in out
 
 
+def test_samples_of_an_earlier_call_do_not_pass_for_new_ones(command, mistake, runs, tmp_path):
+    own = runs["gan"] / "samples" / "drawn"
+    for num in (3, 2):
+        assert command("sample", runs["gan"], "--num", num)[0] == 0
+        assert len(list(own.glob("*.png"))) == num
+    assert command("sample", runs["gan"], "--num", 3, "--out", tmp_path / "mine")[0] == 0
+    line = mistake("sample", runs["gan"], "--num", 2, "--out", tmp_path / "mine")
+    assert "holds 3 samples, of which 1 would stay" in line
+    assert command("sample", runs["gan"], "--num", 3, "--out", tmp_path / "mine")[0] == 0
+    assert len(list((tmp_path / "mine").iterdir())) == 3
+
+
 # --- mistakes ------------------------------------------------------------------------------------
 
 

@@ -13,10 +13,9 @@ import numpy as np
 from PIL import Image
 
 from creagen_jax import config
-from creagen_jax.data import batching, caching, cutting, image_sources, image_store
+from creagen_jax.data import batching, caching, cutting, image_sources, image_store, labels
 from creagen_jax.data.cutting import Cut
 from creagen_jax.data.image_store import Split
-from creagen_jax.data.labels import label_id
 from creagen_jax.types import Spec, UserError
 
 
@@ -70,7 +69,7 @@ class Codec:
 
     def label_id(self, name: str) -> int:
         """The id of a label. Raises UserError for an unknown one."""
-        return label_id(self.labels, name)
+        return labels.label_id(self.labels, name)
 
     def encode(self, image: np.ndarray) -> np.ndarray:
         """uint8 of any shape as float32 in -1 .. 1."""
@@ -242,10 +241,7 @@ def describe(dataset: Dataset) -> str:
         f"data: {about['source']}, pictures of {height}x{width}, "
         f"{'grey' if channels == 1 else 'rgb'}; sha256 {about['sha256'][:12]}"
     ]
-    for name, split in about["splits"].items():
-        counts = [f"{count:,} {key}" for key, count in split.items() if count and key != "labels"]
-        labels = [f"{count:,} {label}" for label, count in split.get("labels", {}).items()]
-        lines.append(f"  {name:11s}{', '.join(counts + labels)}")
+    lines += labels.describe(about["splits"])
     if damaged := about["damaged"]:
         lines.append(f"  skipped    {len(damaged):,} damaged: {image_store.first(damaged)}")
     return "\n".join(lines)

@@ -1,8 +1,9 @@
-"""Labels as names: shared by the codecs of all modalities."""
+"""Labels as names, and splits in words: shared by all modalities."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from creagen_jax import config
 from creagen_jax.types import UserError
@@ -25,3 +26,13 @@ def in_order(names: set[str]) -> tuple[str, ...]:
         return [(0, int(piece)) if piece.isdecimal() else (1, piece) for piece in pieces if piece]
 
     return tuple(sorted(names, key=lambda name: (parts(name), name)))
+
+
+def describe(splits: dict[str, dict[str, Any]]) -> list[str]:
+    """A line for each split of a fingerprint: its counts above 0, and those of its labels."""
+    lines = []
+    for name, split in splits.items():
+        counts = [f"{count:,} {key}" for key, count in split.items() if count and key != "labels"]
+        labels = [f"{count:,} {label}" for label, count in split.get("labels", {}).items()]
+        lines.append(f"  {name:11s}{', '.join(counts + labels)}")
+    return lines

@@ -17,9 +17,8 @@ from typing import Literal
 import numpy as np
 
 from creagen_jax import config
-from creagen_jax.data import batching, corpus, sources, tokenizers
+from creagen_jax.data import batching, corpus, labels, sources, tokenizers
 from creagen_jax.data.corpus import Corpus, Split
-from creagen_jax.data.labels import label_id
 from creagen_jax.data.tokenizers import END, UNKNOWN, Tokenizer
 from creagen_jax.types import Spec, UserError
 
@@ -88,7 +87,7 @@ class Codec:
 
     def label_id(self, name: str) -> int:
         """The id of a label. Raises UserError for an unknown one."""
-        return label_id(self.labels, name)
+        return labels.label_id(self.labels, name)
 
     def is_new(self, text: str) -> bool | None:
         """Whether a text is no line of the training split; None for a stream."""
@@ -295,10 +294,7 @@ def describe(dataset: Dataset) -> str:
         f"{about['tokenizer']} vocabulary of {about['vocabulary']}; "
         f"sha256 {about['sha256'][:12]}"
     ]
-    for name, split in about["splits"].items():
-        counts = [f"{count:,} {key}" for key, count in split.items() if count and key != "labels"]
-        labels = [f"{count:,} {label}" for label, count in split.get("labels", {}).items()]
-        lines.append(f"  {name:11s}{', '.join(counts + labels)}")
+    lines += labels.describe(about["splits"])
     return "\n".join(lines)
 
 

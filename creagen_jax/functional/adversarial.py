@@ -216,10 +216,3 @@ def distances(a: Float[Array, "A ..."], b: Float[Array, "B ..."]) -> Float[Array
     product_AB = jnp.matmul(a_AD, b_BD.T, precision="highest")
     square_AB = jnp.sum(a_AD**2, axis=1)[:, None] + jnp.sum(b_BD**2, axis=1) - 2 * product_AB
     return _sqrt(square_AB / b_BD.shape[1])
-
-
-def variety(x: Float[Array, "B ..."]) -> Scalar:
-    """The mean distance of two different examples of a batch: 0 if all are the same, as when a
-    generator has collapsed."""
-    others_BB = 1 - jnp.eye(len(x))
-    return jnp.sum(distances(x, x) * others_BB) / jnp.maximum(jnp.sum(others_BB), 1)

@@ -54,8 +54,3 @@ def eval_metrics(forward: Forward, params: Params, batch: Batch) -> dict[str, ja
     logits_BTV, _ = forward(params, batch, None, None)
     nats_BT = cross_entropy(logits_BTV, batch["x"][:, 1:], batch["mask"])
     return {"loss": nats_BT.sum(axis=1), "weight": batch["mask"].sum(axis=1)}
-
-
-def cast(params: Params, dtype: str) -> Params:
-    """Parameters in the type to compute in; the optimizer keeps them in float32."""
-    return jax.tree.map(lambda leaf: leaf.astype(dtype), params)

@@ -19,6 +19,7 @@ from creagen_jax.functional import recurrent
 from creagen_jax.functional.embedding import embed
 from creagen_jax.functional.layers import dropout
 from creagen_jax.models import _language
+from creagen_jax.models._layers import cast
 from creagen_jax.types import Batch, Params, Spec, TrainState
 
 
@@ -100,7 +101,7 @@ def zeros(cell: Cell, cfg: Config, n: int):
 def _apply(cell: Cell, cfg: Config, params: Params, tokens_BT, condition_B, carry, rng):
     classes = params["embed_label"].shape[0] if "embed_label" in params else 0
     network = Network(cfg, cell, params["embed"].shape[0], classes)
-    params = _language.cast(params, cfg.dtype)
+    params = cast(params, cfg.dtype)
     return network.apply({"params": params}, tokens_BT, condition_B, carry, rng)
 
 
@@ -119,7 +120,7 @@ def _forward(cell: Cell, cfg: Config):
 def init(cell: Cell, rng, cfg: Config, spec: Spec, tx) -> TrainState:
     network = Network(cfg, cell, spec.vocab, spec.classes)
     tokens_BT, label_B = jnp.zeros((1, 1), jnp.int32), jnp.zeros(1, jnp.int32)
-    start = _language.cast(zeros(cell, cfg, 1), "float32")  # as the parameters are
+    start = cast(zeros(cell, cfg, 1), "float32")  # as the parameters are
     params = network.init(rng, tokens_BT, label_B, start, None)["params"]
     carry = zeros(cell, cfg, spec.streams) if spec.streams else None
     return TrainState.create(params, tx, carry)

@@ -14,34 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from creagen_jax.functional.attention import dot_product_attention
-from creagen_jax.functional.convolution import (
-    convolve,
-    depth_to_space,
-    double,
-    halve,
-    space_to_depth,
-)
+from creagen_jax.functional.convolution import depth_to_space, double, halve, space_to_depth
 from creagen_jax.functional.layers import dropout, rms_norm
-
-CONV = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", in_axis=(0, 1, 2))
-
-
-class Conv(nn.Module):
-    """Convolution with its kernel and, where asked for, a bias."""
-
-    width: int
-    kernel: int = 3
-    zero: bool = False  # starts as zero, so that a new block changes nothing
-    bias: bool = True
-
-    @nn.compact
-    def __call__(self, x_BHWC):
-        shape = (self.kernel, self.kernel, x_BHWC.shape[-1], self.width)
-        init = nn.initializers.zeros if self.zero else CONV
-        x_BHWC = convolve(x_BHWC, self.param("W", init, shape))
-        if self.bias:
-            x_BHWC += self.param("b", nn.initializers.zeros, (self.width,))
-        return x_BHWC
+from creagen_jax.models._layers import Conv
 
 
 class Block(nn.Module):

@@ -16,7 +16,7 @@ from creagen_jax import config
 from creagen_jax.functional import diffusion
 from creagen_jax.functional.embedding import embed
 from creagen_jax.models._dit import DiT
-from creagen_jax.models._language import cast
+from creagen_jax.models._layers import cast
 from creagen_jax.models._unet import UNet
 from creagen_jax.types import Batch, Params, Spec, TrainState, UserError
 

@@ -28,8 +28,7 @@ from creagen_jax.functional.convolution import (
 )
 from creagen_jax.functional.embedding import embed
 from creagen_jax.functional.layers import rms_norm
-from creagen_jax.models._language import cast
-from creagen_jax.models._unet import Conv
+from creagen_jax.models._layers import Conv, cast
 from creagen_jax.types import Batch, Params, Spec, TrainState, UserError
 
 KIND = "latent"

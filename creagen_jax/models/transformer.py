@@ -26,6 +26,7 @@ from creagen_jax.functional.attention import causal_mask, dot_product_attention
 from creagen_jax.functional.embedding import embed, rotary, sinusoidal
 from creagen_jax.functional.layers import dropout, rms_norm
 from creagen_jax.models import _language
+from creagen_jax.models._layers import cast
 from creagen_jax.types import Batch, Params, Spec, TrainState, UserError
 
 KIND = "autoregressive"
@@ -108,7 +109,7 @@ class Network(nn.Module):
 def _apply(params: Params, cfg: Config, tokens_BT, condition_B, position_BT, attends, rng=None):
     classes = params["embed_label"].shape[0] if "embed_label" in params else 0
     network = Network(cfg, params["embed"].shape[0], classes)
-    params = _language.cast(params, cfg.dtype)
+    params = cast(params, cfg.dtype)
     return network.apply({"params": params}, tokens_BT, condition_B, position_BT, attends, rng)
 
 
