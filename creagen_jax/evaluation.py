@@ -114,6 +114,8 @@ def _check(runs: Sequence[Path], cfg: Config) -> None:
         raise UserError("--sweep and --checkpoints take one run, and not both at once")
     if len(cfg.sweep) == 1:
         raise UserError(f"--sweep {cfg.sweep[0]} needs values, such as 0.5 1.0")
+    if cfg.features and cfg.audit:
+        raise UserError("--features is for pictures; --audit looks through text")
     if cfg.unit != "auto" and not cfg.audit:
         raise UserError("--unit goes with --audit; a run knows its own, and --samples has lines")
     if cfg.num < 0:
@@ -138,6 +140,8 @@ def of_files(cfg: Config) -> record.Report:
         found, generated = judging_pictures.of_files(cfg.samples, cfg.train, cfg.heldout)
         on = judging_pictures.bench(found, generated, cache=caching.folder(None), **_how(cfg))
         return judging_pictures.judge(on, generated, **how)
+    if cfg.features:
+        raise UserError(f"--features is for pictures; {cfg.samples} holds text")
     texts = material.lines(cfg.samples)
     real = material.of_files(cfg.train, cfg.heldout)
     on = judging.bench(real, texts, seed=cfg.seed, fast=cfg.fast)

@@ -164,6 +164,10 @@ def test_mistakes_are_one_line(run, command, digits):
         (run, "--temperature", "1"): "no flag --temperature",
         (run, "--sweep", "solver", "heun", "euler"): "no setting 'solver'",
         ("--samples", digits, "--train", digits / "train.npz"): "--out",
+        ("--audit", digits, "--features", "own.py:f"): "--features is for pictures",
+        ("--samples", __file__, "--train", __file__, "--out", "o", "--features", "own.py:f"): (
+            "--features is for pictures"
+        ),
     }.items():
         code, _, err = command(*flags)
         line = err.strip().splitlines()[-1]
