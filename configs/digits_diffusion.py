@@ -8,7 +8,7 @@ CONFIG = Experiment(
     data=image.Config(source="digits", shift=1),
     model=diffusion.Config(width=64, levels=(1, 2), sigma_data=0.75, noise_mean=0.0),
     optim=Optim(name="muon", learning_rate=2e-3, final=0.0, ema=0.99, beta2=0.99),
-    train=Train(steps=900, batch=128, eval_every=150, sample_every=150, save_every=300),
+    train=Train(steps=700, batch=128, eval_every=150, sample_every=150, save_every=300),
 )
 
 SMOKE = replace(
