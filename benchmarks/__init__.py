@@ -5,6 +5,8 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+from creagen_jax import logging
+
 
 def machine(*libraries: str) -> str:
     """What a table was measured on and under which load."""
@@ -15,6 +17,12 @@ def machine(*libraries: str) -> str:
     python = f"Python {platform.python_version()}"
     versions = ", ".join([python, *(f"{name} {version(name)}" for name in libraries)])
     return f"{os.cpu_count()} cores of {cpu}; {versions}; load before {os.getloadavg()[0]:.1f}"
+
+
+def trained(run: Path) -> tuple[str, str]:
+    """The steps of a run, and the minutes that they took, as cells of a table."""
+    last = [line for line in logging.read(run) if line["split"] == "train"][-1]
+    return f"{last['step']:,}", f"{last['seconds'] / 60:.1f}"
 
 
 def header(*names: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import benchmarks
-from creagen_jax import cli, config, data, features, generation, logging, rundir, synthesis
+from creagen_jax import cli, config, data, features, generation, rundir, synthesis
 from creagen_jax.types import UserError
 
 LEAST = 0.1  # times its share in the data: a class of fewer samples counts as lost
@@ -39,6 +39,8 @@ def main(argv: list[str]) -> int:
 def measure(run: Path, num: int) -> tuple:
     """The cells of a run's row."""
     experiment = rundir.read(run)["experiment"]
+    if config.modality(experiment) != "image":
+        raise UserError(f"{run} holds {config.modality(experiment)}; choose runs of pictures")
     dataset = data.get(config.modality(experiment)).load(
         dataclasses.replace(experiment.data, labels=True)
     )
@@ -51,11 +53,9 @@ def measure(run: Path, num: int) -> tuple:
     drawn = read(np.concatenate([part.images for part in parts]))
     real = read(np.asarray(heldout.images))
     drawn_C, real_C = (shares(ids, len(dataset.codec.labels)) for ids in (drawn, real))
-    last = [line for line in logging.read(run) if line["split"] == "train"][-1]
     return (
         run,
-        f"{last['step']:,}",
-        f"{last['seconds'] / 60:.1f}",
+        *benchmarks.trained(run),
         f"{(drawn_C >= LEAST * real_C).sum()} of {len(real_C)}",
         " ".join(f"{100 * share:.0f}" for share in drawn_C),
         f"{np.abs(drawn_C - real_C).sum() / 2:.2f}",

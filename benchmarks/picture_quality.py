@@ -15,7 +15,7 @@ from pathlib import Path
 import benchmarks
 import evaluate
 import train
-from creagen_jax import cli, logging
+from creagen_jax import cli
 from creagen_jax.creativity import record
 from creagen_jax.creativity.words import brief, number
 
@@ -26,7 +26,6 @@ DIGITS = ("digits_gan", "digits_diffusion")
 def report(run: Path) -> None:
     """The line of an evaluated run."""
     found = record.from_json(json.loads((run / "report.json").read_text()))
-    last = [line for line in logging.read(run) if line["split"] == "train"][-1]
     heldout = found.anchors["held-out"].metrics
 
     def value(name: str, metrics=found.metrics) -> str:
@@ -38,8 +37,7 @@ def report(run: Path) -> None:
     benchmarks.row(
         run.parent.name,
         run.name.removeprefix("seed"),
-        f"{last['step']:,}",
-        f"{last['seconds'] / 60:.1f}",
+        *benchmarks.trained(run),
         f"{value('label_accuracy')} ({value('label_accuracy', heldout)})",
         value("precision_ratio"),
         value("coverage_ratio"),

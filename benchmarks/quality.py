@@ -25,7 +25,6 @@ SAMPLES = 1000  # of which the share of new ones is printed
 def report(run: Path) -> None:
     """The line of a finished run: its best checkpoint on every held-out position."""
     model, fields, lines = generation.load(run), rundir.read(run), logging.read(run)
-    last = [line for line in lines if line["split"] == "train"][-1]
     found = {
         (line["split"], line["windows"]): line["nats_per_char"]
         for line in lines
@@ -46,8 +45,7 @@ def report(run: Path) -> None:
         model.family,
         fields["experiment"].seed,
         f"{sum(leaf.size for leaf in jax.tree.leaves(model.params)):,}",
-        f"{last['step']:,}",
-        f"{last['seconds'] / 60:.1f}",
+        *benchmarks.trained(run),
         *("" if score is None else f"{score:.4f}" for score in reached),
         new,
     )
