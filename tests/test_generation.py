@@ -11,10 +11,19 @@ import numpy as np
 import optax
 import pytest
 
-from creagen_jax import data, generation, models, rundir
-from creagen_jax.data import text
+from creagen_jax import data, generation, models, output, probing, rundir
+from creagen_jax.data import pairs, text
 from creagen_jax.data.tokenizers import END
-from creagen_jax.generation import Model, Request, draw, load, load_guard, stream, training_data
+from creagen_jax.generation import (
+    Model,
+    Request,
+    Sample,
+    draw,
+    load,
+    load_guard,
+    stream,
+    training_data,
+)
 from creagen_jax.sampling import copying
 from creagen_jax.sampling.filters import Sampling
 from creagen_jax.types import UserError
@@ -95,7 +104,7 @@ def test_a_json_line_draws_its_sample_again(make, name):
     request = Request(prompt="a", length=11, sampling=sampling)
     lines = generation.render(draw(model, request, num=4, seed=5), "out.jsonl").splitlines()
     fields = json.loads(lines[2])
-    assert fields.keys() == {"text", "seed", "label", "settings", "new", "refused", "cut"}
+    assert fields.keys() == {f.name for f in dataclasses.fields(Sample)}
     settings = fields["settings"]
     assert settings.pop("checkpoint") == model.step and settings.pop("max_copy") == 0
     again = Request(
@@ -290,6 +299,205 @@ def test_beams_and_the_guard_exclude_each_other(make, guard):
     request = Request(label="low", sampling=Sampling(beams=2))
     with pytest.raises(UserError, match="beam search ignores max_copy"):
         draw(make("markov"), request, num=1, seed=0, guard=guard("words.jsonl", 2))
+
+
+# --- from a source -------------------------------------------------------------------------------
+
+CELLS = {
+    "gru": {"cell": "gru", "width": 16},
+    "transformer": {"cell": "transformer", "width": 16, "heads": 2, "context": 16},
+}
+both_cells = pytest.mark.parametrize("cell", list(CELLS))
+SOURCES = ("cba", "abc", "aa", "bccb")
+
+
+@pytest.fixture(scope="module")
+def translate(tmp_path_factory):
+    """translate(cell): a model with noisy parameters, from labelled words to them spelt twice."""
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abc"), rng.integers(2, 6))) for _ in range(60)]
+    rows = [{"source": w, "target": f"{w} {w}", "label": "ac"["c" in w]} for w in words]
+    path = tmp_path_factory.mktemp("pairs") / "twice.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    dataset = pairs.load(pairs.Config(path=str(path), validation=0.3))
+
+    @cache
+    def make(cell):
+        module = models.get("seq2seq")
+        cfg, spec = module.Config(**CELLS[cell], source_dropout=0.1), dataset.spec(8)
+        params = module.init(jax.random.key(0), cfg, spec, optax.identity()).params
+        noisy = jax.tree.map(
+            lambda p: p + 0.2 * jax.random.normal(jax.random.key(p.size + 2), p.shape), params
+        )
+        return Model("seq2seq", cfg, noisy, dataset.codec, spec.length, step=1)
+
+    make.dataset = dataset
+    return make
+
+
+@both_cells
+def test_a_sample_depends_on_its_own_seed_and_source_alone(translate, monkeypatch, cell):
+    model = translate(cell)
+    many = draw(model, Request(source=SOURCES), num=3, seed=10)
+    assert [sample.source for sample in many] == [s for s in SOURCES for _ in range(3)]
+    assert [sample.seed for sample in many] == list(range(10, 22))
+    assert len({sample.text for sample in many}) > 6
+    assert draw(model, Request(source=SOURCES[2:3]), num=2, seed=16) == many[6:8]
+    shown = []
+    assert stream(model, Request(source=SOURCES[1:2]), seed=13, show=shown.append) == many[3]
+    assert "".join(shown) == many[3].text
+    monkeypatch.setattr(generation, "BATCH", 5)
+    assert draw(model, Request(source=SOURCES), num=3, seed=10) == many
+
+
+def test_the_source_decides(translate):
+    sampling = Sampling(temperature=0.0)
+    texts = [
+        sample.text
+        for sample in draw(
+            translate("gru"), Request(source=SOURCES, sampling=sampling, label="a"), num=1, seed=0
+        )
+    ]
+    assert len(set(texts)) > 1
+
+
+def test_without_a_source_the_codec_has_examples(translate):
+    model = translate("gru")
+    found = draw(model, Request(), num=2, seed=0)
+    assert len(found) == 16
+    held_out = pairs.sources(translate.dataset, "validation")
+    assert {sample.source for sample in found} <= set(held_out)
+    assert found == draw(model, Request(source=model.codec.examples), num=2, seed=0)
+    assert {sample.label for sample in found} == {"a", "c"}
+
+
+def test_a_json_line_of_a_source_draws_its_sample_again(translate):
+    model = translate("transformer")
+    samples = draw(model, Request(source=SOURCES, prompt="b", length=4), num=2, seed=0)
+    fields = json.loads(generation.render(samples, "out.jsonl").splitlines()[5])
+    assert fields["source"] == SOURCES[2] and fields["text"].startswith("b")
+    assert len(fields["text"]) <= 5
+    again = Request(
+        source=(fields["source"],), label=fields["label"], prompt="b", length=4
+    )  # a label by the seed is the same as one asked for
+    assert draw(model, again, num=1, seed=fields["seed"]) == samples[5:6]
+
+
+@both_cells
+def test_guidance_of_0_forgets_the_source(translate, cell):
+    def texts(scale, sources=SOURCES[:2]):
+        request = Request(source=sources, label="c", sampling=Sampling(guidance=scale))
+        return [sample.text for sample in draw(translate(cell), request, num=4, seed=0)]
+
+    plain = draw(translate(cell), Request(source=SOURCES[:2], label="c"), num=4, seed=0)
+    assert texts(1.0) == [sample.text for sample in plain] != texts(3.0)
+    assert texts(0.0) == texts(0.0, SOURCES[2:]) != texts(1.0)
+    assert texts(3.0) != texts(3.0, SOURCES[2:])
+
+
+@both_cells
+def test_the_best_of_each_source(translate, monkeypatch, cell):
+    request = Request(source=SOURCES, label="a", sampling=Sampling(beams=3))
+    found = draw(translate(cell), request, num=2, seed=0)
+    assert [sample.source for sample in found] == [s for s in SOURCES for _ in range(2)]
+    assert all(a.score >= b.score for a, b in zip(found[::2], found[1::2], strict=True))
+    assert len({(sample.source, sample.text) for sample in found}) == len(found)
+    monkeypatch.setattr(generation, "BATCH", 9)  # three sources at once
+    again = draw(translate(cell), request, num=2, seed=0)
+    assert [sample.text for sample in again] == [sample.text for sample in found]
+    np.testing.assert_allclose([s.score for s in again], [s.score for s in found], rtol=1e-4)
+    alone = dataclasses.replace(request, source=SOURCES[3:])
+    assert draw(translate(cell), alone, num=1, seed=0)[0].text == found[6].text
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Request(source=("ab", " ")), "source 2 of 2 is empty"),
+        (Request(source=("aQ",)), "'Q'"),
+        (Request(source=("abcabcabc",)), "9 tokens"),
+        (Request(length=13), "--length is 13; choose 1 to 12"),
+        (Request(prompt="aa", length=11), "--length is 11; choose 1 to 10"),
+        (Request(prompt="aa aa aa aa a"), "--prompt has 13 tokens"),
+    ],
+)
+def test_mistakes_with_sources_are_one_line(translate, request_, message):
+    assert translate("gru").length == 12
+    with pytest.raises(UserError, match=message) as error:
+        draw(translate("gru"), request_, num=1, seed=0)
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_that_reads_no_source_refuses_one(make):
+    with pytest.raises(UserError, match=r"--source is for models of pairs.*--prompt"):
+        draw(make("lstm"), Request(source=("ab",)), num=1, seed=0)
+
+
+def sample_of(source, text):
+    return Sample(text, 0, source, None, {}, True, None, None)
+
+
+def test_how_samples_of_sources_are_written():
+    samples = [sample_of("one\nline", "a\nb"), sample_of("two", "c"), sample_of("three", "")]
+    assert generation.render(samples, "") == "one / line\t-> a / b\ntwo\t-> c\nthree\t-> \n"
+    assert generation.render(samples, "x.tsv") == "one / line\ta / b\ntwo\tc\nthree\t\n"
+    assert generation.render(samples, "x.txt") == "a\nb\n\nc\n\n\n"
+    assert generation.render(samples[1:], "x.txt") == "c\n\n"  # a line for each
+    lines = generation.render(samples, "x.jsonl").splitlines()
+    assert [json.loads(line)["text"] for line in lines] == ["a\nb", "c", ""]
+    assert generation.summary(samples, generation.Speed()) == "3 samples"
+    assert generation.brief(sample_of(None, "a\nb")) == "a\nb"
+
+
+def test_a_file_of_sources_keeps_their_order(translate, tmp_path, capsys):
+    model = translate("gru")
+    (tmp_path / "sources.txt").write_text("\n".join(SOURCES) + "\n")
+    sampling = Sampling(temperature=0.5)
+    wanted = draw(model, Request(source=(*SOURCES, "cab"), sampling=sampling), num=1, seed=7)
+
+    def run(source, out=""):
+        request = Request(source=source, sampling=sampling)
+        output.tokens(tmp_path, model, output.Tokens(seed=7, request=request, out=out))
+        return (tmp_path / "out.tsv").read_text() if out else capsys.readouterr().out
+
+    asked = (f"@{tmp_path / 'sources.txt'}", "cab")
+    pairs_ = "".join(f"{sample.source}\t{sample.text}\n" for sample in wanted)
+    assert run(asked, str(tmp_path / "out.tsv")) == pairs_
+    assert run(asked) == pairs_.replace("\t", "\t-> ")
+    assert run(SOURCES[:1]) == wanted[0].text + "\n"  # one alone is streamed
+    (tmp_path / "sources.txt").write_text("abc\n\ncb\n")
+    with pytest.raises(UserError, match="source 2 of 3 is empty"):
+        run(asked[:1])
+
+
+def test_a_word_and_what_follows_it_are_two(tmp_path):
+    """Tokens that are words: the prompt and the rest are joined by a space."""
+    path = tmp_path / "words.jsonl"
+    rows = [{"source": w, "target": " ".join(w)} for w in ("ab", "ba", "abb", "bab", "aab")]
+    path.write_text("\n".join(map(json.dumps, rows * 3)))
+    dataset = pairs.load(pairs.Config(path=str(path), validation=0, target_tokenizer="word"))
+    module, spec = models.get("seq2seq"), dataset.spec(4)
+    cfg = module.Config(**CELLS["gru"])
+    params = module.init(jax.random.key(0), cfg, spec, optax.identity()).params
+    model = Model("seq2seq", cfg, params, dataset.codec, spec.length, step=1)
+    shown = []
+    sample = stream(model, Request(source=("ab",), prompt="b"), seed=1, show=shown.append)
+    assert sample.text.split() == list(sample.text.replace(" ", "")) and len(sample.text) > 1
+    assert "".join(shown) == sample.text and sample.text.startswith("b ")
+
+
+@both_cells
+def test_completion_by_heart_is_told_the_source(translate, monkeypatch, cell):
+    """Probing decodes with the source of each window: from another one other targets come."""
+    model, dataset = translate(cell), translate.dataset
+    conditions = []
+    real = generation.told
+    monkeypatch.setattr(generation, "told", lambda *how: conditions.append(how) or real(*how))
+    found = probing.probe(model, "pairs", dataset, "validation")
+    batches = list(pairs.eval_batches(dataset, "train", size=probing.BATCH))
+    np.testing.assert_array_equal(conditions[0][0], batches[0]["condition"])
+    np.testing.assert_array_equal(conditions[0][1], batches[0]["source"])
+    assert found["model"].keys() == {"loss_gap", "membership_auc", "extraction_rate"}
 
 
 # --- a user's mistakes ---------------------------------------------------------------------------
