@@ -17,8 +17,17 @@ import optax
 import tyro
 
 from creagen_jax import checkpoint, config, data, models, rundir
-from creagen_jax.data.tokenizers import END
-from creagen_jax.sampling import beam, copying, filters, guidance, tokens
+from creagen_jax.data.tokenizers import END, utf8
+from creagen_jax.sampling import (
+    avoiding,
+    beam,
+    copying,
+    filters,
+    guidance,
+    matching,
+    requiring,
+    tokens,
+)
 from creagen_jax.types import Params, Spec, UserError
 
 BATCH = 64  # samples drawn at once
@@ -49,6 +58,10 @@ class Request(config.Request):
     """Texts to start from, for families that read a source; @FILE reads one a line."""
     length: int = 0
     """Tokens to draw at most; 0: a line as long as in training, or 500 tokens of a stream."""
+    avoid: tuple[str, ...] = ()
+    """Texts that no sample contains, not even inside a word, in capitals or not; @FILE, a line."""
+    must: tuple[str, ...] = ()
+    """Texts that every sample contains; the model chooses the places. @FILE reads one a line."""
     sampling: Annotated[filters.Sampling, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=filters.Sampling
     )
@@ -197,10 +210,10 @@ def draw(
     count = num * len(plan.sources or [""])
     config.check_seed(seed, count)
     drawn = []
-    size = min(count, BATCH)  # the last batch draws more than is asked for, but compiles nothing
+    size = min(count, BATCH)  # the last batch repeats its last sample, but compiles nothing new
     for first in range(0, count, size):
-        number = first + np.arange(size)
-        rows = _rows(model, plan, np.minimum(number, count - 1) // num, seed + number)
+        number = np.minimum(first + np.arange(size), count - 1)
+        rows = _rows(model, plan, number // num, seed + number)
         chunks = _chunks(model, plan, rows, guard, speed or Speed())
         tokens_BT, guarded_BT = (np.concatenate(parts, 1) for parts in zip(*chunks, strict=True))
         drawn += [
@@ -299,6 +312,8 @@ class _Plan:
     given: np.ndarray  # int32, its tokens that are text
     sources: tuple[str, ...] | None
     length: int  # tokens to draw at most
+    avoided: matching.Matcher | None
+    required: requiring.Required | None
 
     def text(self, model: Model, ids: np.ndarray) -> str:
         """The prompt and what was drawn after it."""
@@ -319,13 +334,36 @@ def _plan(model: Model, request: Request) -> _Plan:
     filters.validate(request.sampling)
     _check_guidance(model, request.sampling.guidance)
     prompt = model.codec.encode_prompt(request.prompt)
+    length = _length(model, request, len(prompt) - 1)
+    avoided, required = _constraints(model, request, length)
     return _Plan(
         request=request,
         prompt=prompt,
         given=model.codec.tokenizer.encode(request.prompt),
         sources=sources_of(model.codec, request),
-        length=_length(model, request, len(prompt) - 1),
+        length=length,
+        avoided=avoided,
+        required=required,
     )
+
+
+def _constraints(model: Model, request: Request, length: int):
+    """What decoding wants of the texts to avoid and of those required; None where there are none.
+
+    Raises UserError for texts that are empty, cannot be spelt, contradict each other or do not fit.
+    """
+    tokenizer, avoided, required = model.codec.tokenizer, None, None
+    joiner = tokenizer.joiner
+    avoid, must = ([utf8(text) for text in texts] for texts in (request.avoid, request.must))
+    if joiner:  # of such a text, all space between two words is one joiner
+        avoid, must = ([joiner.join(text.split()) for text in texts] for texts in (avoid, must))
+    if avoid:
+        avoided = avoiding.build(tokenizer.pieces, avoid, joiner=joiner)
+        avoiding.check(avoid, must)
+    if must:
+        required = requiring.build(tokenizer.pieces, request.must, tokenizer.encode, joiner=joiner)
+        requiring.check(required, length, request.sampling.beams)
+    return avoided, required
 
 
 def _check_guidance(model: Model, scale: float) -> None:
@@ -432,10 +470,17 @@ def _chunks(
     padded = -(-plan.length // size) * size  # chunks of one size, so that one is compiled
     how = _how(model, plan)
     prompts_BP = np.tile(plan.prompt, (len(rows.seeds), 1))
-    state = _start(how, model.params, padded, prompts_BP, rows.condition, rows.seeds, guard)
+    given = prompts_BP, rows.condition, rows.seeds, guard, plan.avoided
+    if plan.required:  # drawn several times over, so that nothing is known before the end
+        found = _require(how, plan.length, model.params, *given, plan.required)
+        tokens_BT, guarded_BT, lacking_BK = map(np.asarray, found)
+        _check_found(plan.request, rows.seeds, lacking_BK)
+        yield tokens_BT, guarded_BT
+        return
+    state = _start(how, model.params, padded, *given)
     for first in range(0, plan.length, size):
         began = time.perf_counter()
-        state, tokens_BT = _advance(how, size, model.params, state, guard)
+        state, tokens_BT = _advance(how, size, model.params, state, guard, plan.avoided)
         tokens_BT = np.asarray(tokens_BT)
         if first:  # the first chunk's time is that of compiling
             speed.tokens += tokens_BT.size
@@ -447,6 +492,18 @@ def _chunks(
         yield tokens_BT[:, :kept], guarded_BT[:, :kept]
         if state.done.all():
             return
+
+
+def _check_found(request: Request, seeds: np.ndarray, lacking_BK: np.ndarray) -> None:
+    """Raises UserError if a required text has found no place in a sample."""
+    for seed, lacking_K in zip(seeds, lacking_BK, strict=True):
+        if lacking_K.any():
+            avoiding_too = ", or none without a text to avoid" if request.avoid else ""
+            raise UserError(
+                f"--must {request.must[lacking_K.argmax()]!r} finds no place in the sample of seed "
+                f"{seed}: the model gives it no chance{avoiding_too}; choose another text, a "
+                "greater --length or another --seed"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -472,19 +529,29 @@ def _how(model: Model, plan: _Plan) -> _How:
 
 
 @partial(jax.jit, static_argnums=(0, 2))
-def _start(how: _How, params, length, prompt_BP, condition, seeds_B, guard):
+def _start(how: _How, params, length, prompt_BP, condition, seeds_B, guard, avoided):
     return tokens.start(
         how.next_logits(params), how.init_carry(params, len(seeds_B), condition),
         prompt_BP, None, seeds_B,
-        length=length, settings=how.sampling, end=END, guard=guard,
+        length=length, settings=how.sampling, end=END, guard=guard, avoided=avoided,
     )  # fmt: skip
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
-def _advance(how: _How, steps, params, state, guard):
+def _advance(how: _How, steps, params, state, guard, avoided):
     return tokens.advance(
         how.next_logits(params), state, steps,
-        settings=how.sampling, end=END, forbidden=how.forbidden, guard=guard,
+        settings=how.sampling, end=END, forbidden=how.forbidden, guard=guard, avoided=avoided,
+    )  # fmt: skip
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _require(how: _How, length, params, prompt_BP, condition, seeds_B, guard, avoided, required):
+    return requiring.require(
+        how.next_logits(params), how.init_carry(params, len(seeds_B), condition),
+        prompt_BP, None, seeds_B, required,
+        length=length, settings=how.sampling, end=END, forbidden=how.forbidden,
+        guard=guard, avoided=avoided,
     )  # fmt: skip
 
 
@@ -499,8 +566,10 @@ def _search(model: Model, plan: _Plan, num: int, seed: int) -> list[Sample]:
         number = np.minimum(first + np.arange(size), count - 1)
         rows = _rows(model, plan, number, np.full(size, seed))
         prompts_BP = np.tile(plan.prompt, (size, 1))
-        best = _best(how, plan.length, model.params, prompts_BP, rows.condition)
+        best = _best(how, plan.length, model.params, prompts_BP, rows.condition, plan.avoided)
         tokens_BKT, scores_BK = map(np.asarray, best)
+        if not np.isfinite(scores_BK[:, 0]).all():
+            raise UserError("beam search finds no text without those to avoid; raise --beams")
         found += [
             dataclasses.replace(_sample(model, plan, rows, row, ids), score=float(score))
             for row in range(min(size, count - first))
@@ -511,7 +580,7 @@ def _search(model: Model, plan: _Plan, num: int, seed: int) -> list[Sample]:
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _best(how: _How, length: int, params, prompt_BP, condition):
+def _best(how: _How, length: int, params, prompt_BP, condition, avoided):
     """Tokens [B, beams, length] and their scores [B, beams], best first."""
     tokens_BKT, _, scores_BK = beam.beam_search(
         how.next_logits(params),
@@ -523,6 +592,7 @@ def _best(how: _How, length: int, params, prompt_BP, condition):
         length_penalty=how.sampling.length_penalty,
         end=END,
         forbidden=how.forbidden,
+        avoided=avoided,
     )
     return tokens_BKT, scores_BK
 
@@ -535,6 +605,8 @@ def _sample(
         **dataclasses.asdict(plan.request.sampling),
         "prompt": plan.request.prompt,
         "length": plan.length,
+        "avoid": list(plan.request.avoid),
+        "must": list(plan.request.must),
         "max_copy": guard.longest if guard else 0,
         "checkpoint": model.step,
     }

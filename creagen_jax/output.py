@@ -86,6 +86,8 @@ def tokens(run: Path, model: Model, args: Tokens) -> list[str]:
         args.request,
         prompt=cli.text_argument(args.request.prompt),
         source=cli.lines_argument(args.request.source),
+        avoid=cli.lines_argument(args.request.avoid),
+        must=cli.lines_argument(args.request.must),
     )
     sources = generation.sources_of(model.codec, request) or [""]
     guard = None

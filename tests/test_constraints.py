@@ -279,8 +279,8 @@ def probability(table, context, ids, temperature):
 
 
 def test_places_and_what_follows_have_their_exact_probabilities():
-    """All drafts of three tokens after "b", all places, all that may follow."""
-    n, length, temperature, wanted, context = 30_000, 3, 0.5, [4, 2], [END, 3]
+    """All drafts of four tokens after "b", all places, all that may follow."""
+    n, length, temperature, wanted, context = 30_000, 4, 0.5, [4, 2], [END, 3]
     table = np.array(chain(5)(*jnp.mgrid[:5, :5].reshape(2, 25))[0]).reshape(5, 5, 5)
     required = requiring.build(ALPHABET.pieces, ["ca"], ALPHABET.encode)
     drawn_BT, _, _ = run(
@@ -296,12 +296,12 @@ def test_places_and_what_follows_have_their_exact_probabilities():
     expected = {}
 
     def add(ids, p):
-        ids = (*ids, END, END, END)[:length]
+        ids = (*ids, *[END] * length)[:length]
         expected[ids] = expected.get(ids, 0.0) + p
 
     for ids in continuations(length):
         p = probability(table, context, ids, temperature)
-        if ids[:2] == (4, 2) or ids[1:] == (4, 2):
+        if (4, 2) in itertools.pairwise(ids):
             add(ids, p)
             continue
         body = ids[:-1] if ids[-1] == END else ids
@@ -329,6 +329,21 @@ def test_a_draft_that_has_all_texts_is_the_sample():
     complete = np.array([b"ca" in text and b"b" in text for text in texts])
     assert 0 < complete.sum() < 60
     np.testing.assert_array_equal((drawn_BT == free_BT).all(1), complete)
+
+
+def test_what_follows_is_drawn_anew():
+    """Chance that was used for the draft, and so for the place, must not come again."""
+
+    def even(carry, token_B):
+        return jnp.zeros((len(token_B), 5)), carry
+
+    required = requiring.build(ALPHABET.pieces, ["cabba"], ALPHABET.encode)
+    args = even, prompts(64), jnp.arange(64), None
+    free_BT = np.asarray(run(*args, forbidden=(END, UNKNOWN)))
+    drawn_BT = np.asarray(run(*args, required, forbidden=(END, UNKNOWN))[0])
+    texts = [join(ALPHABET.pieces, ids) for ids in drawn_BT]
+    behind_BT = np.arange(12) >= np.array([[text.index(b"cabba") + 5] for text in texts])
+    assert behind_BT.sum() > 150 and abs((drawn_BT == free_BT)[behind_BT].mean() - 1 / 3) < 0.12
 
 
 def test_a_sample_depends_on_its_own_seed_and_prompt_only():

@@ -101,7 +101,7 @@ def test_more_samples_than_fit_in_a_batch(make, monkeypatch):
 def test_a_json_line_draws_its_sample_again(make, name):
     model = make(name)
     sampling = Sampling(temperature=0.8, top_k=6, repetition_penalty=1.1, no_repeat_ngram=3)
-    request = Request(prompt="a", length=11, sampling=sampling)
+    request = Request(prompt="a", length=11, sampling=sampling, avoid=("zz",), must=("ab",))
     lines = generation.render(draw(model, request, num=4, seed=5), "out.jsonl").splitlines()
     fields = json.loads(lines[2])
     assert fields.keys() == {f.name for f in dataclasses.fields(Sample)}
@@ -111,6 +111,8 @@ def test_a_json_line_draws_its_sample_again(make, name):
         label=fields["label"],
         prompt=settings.pop("prompt"),
         length=settings.pop("length"),
+        avoid=tuple(settings.pop("avoid")),
+        must=tuple(settings.pop("must")),
         sampling=Sampling(**settings),
     )
     (sample,) = draw(model, again, num=1, seed=fields["seed"])
@@ -128,6 +130,81 @@ def test_streaming_shows_what_draw_returns(make, name, file):
 
 
 # --- under control -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("markov", "words.txt"),
+        ("lstm", "words.jsonl"),
+        ("gru", "words.txt"),
+        ("transformer", "words.jsonl"),
+    ],
+)
+def test_texts_to_avoid_and_texts_required(make, name, file):
+    """More samples than one batch, whose last rows are not asked for."""
+    avoid, must = (("B", "yz"), ("zx", "a")) if file == "words.jsonl" else (("re",), ("two", "one"))
+    model, request = make(name, file), Request(length=20, avoid=avoid, must=must)
+    samples = draw(model, request, num=70, seed=3)
+    for sample in samples:
+        assert all(text in sample.text for text in must)
+        assert not any(text.lower() in sample.text.lower() for text in avoid)
+    assert [sample.seed for sample in samples] == list(range(3, 73))
+    (alone,) = draw(model, request, num=1, seed=72)
+    assert alone.text == samples[-1].text
+    if file == "words.txt":
+        best = draw(
+            model, Request(length=9, avoid=avoid, sampling=Sampling(beams=4)), num=4, seed=0
+        )
+        assert not any("re" in sample.text for sample in best)
+
+
+def test_words_are_avoided_and_required_as_they_are_written(make, folder):
+    """Of tokens that are words, with any space between them."""
+    how = {"path": str(folder / "words.txt"), "tokenizer": "word", "unit": "line"}
+    dataset = text.load(text.Config(**how, validation=0))
+    module, cfg = models.get("gru"), models.get("gru").Config(width=8, depth=1)
+    state = module.init(jax.random.key(0), cfg, dataset.spec(8), optax.identity())
+    model = Model("gru", cfg, state.params, dataset.codec, dataset.length, step=1)
+    request = Request(avoid=("two  THREE", "ne tw"), must=("one  one", "four,"))
+    for sample in draw(model, request, num=20, seed=0):
+        assert "two three" not in sample.text and "one two" not in sample.text
+        assert "one one" in sample.text and "four," in sample.text
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        (Request(avoid=("",)), "a text to avoid is empty"),
+        (Request(must=(" ",)), "a required text is empty"),
+        (Request(must=("é",)), "not in the training text"),
+        (Request(must=("xyz",), avoid=("Y",)), "'xyz' is required and contains 'Y'"),
+        (Request(must=("xyz", "ab"), length=4), "need 5 tokens, and a sample has 4"),
+        (
+            Request(must=("ab",), label="low", sampling=Sampling(beams=2)),
+            "beam search ignores must",
+        ),
+    ],
+)
+def test_constraints_that_cannot_be_kept_are_one_line(make, request_, says):
+    with pytest.raises(UserError, match=says):
+        draw(make("markov"), request_, num=2, seed=0)
+
+
+def test_a_required_text_without_a_place_is_reported(make, monkeypatch):
+    model = make("lstm")
+    never_z = model.codec.tokenizer.encode("z")[0]
+    plain = models.get("lstm").next_logits
+
+    def next_logits(params, cfg, carry, token_B):
+        logits_BV, carry = plain(params, cfg, carry, token_B)
+        return logits_BV.at[:, never_z].set(-np.inf), carry
+
+    monkeypatch.setattr(models.get("lstm"), "next_logits", next_logits)
+    jax.clear_caches()
+    with pytest.raises(UserError, match=r"--must 'z' finds no place in the sample of seed 5"):
+        draw(model, Request(must=("a", "z"), length=7), num=2, seed=5)
+    jax.clear_caches()
 
 
 @every
@@ -348,6 +425,17 @@ def test_a_sample_depends_on_its_own_seed_and_source_alone(translate, monkeypatc
     assert "".join(shown) == many[3].text
     monkeypatch.setattr(generation, "BATCH", 5)
     assert draw(model, Request(source=SOURCES), num=3, seed=10) == many
+
+
+def test_constraints_hold_under_guidance_and_from_a_source(translate):
+    model = translate("transformer")
+    how = {"avoid": ("BB", "ac"), "must": ("ca", "b"), "sampling": Sampling(guidance=2.0)}
+    samples = draw(model, Request(source=SOURCES, **how), num=3, seed=10)
+    for sample in samples:
+        assert "ca" in sample.text and "b" in sample.text
+        assert "bb" not in sample.text and "ac" not in sample.text
+    (alone,) = draw(model, Request(source=SOURCES[2:3], **how), num=1, seed=16)
+    assert alone.text == samples[6].text
 
 
 def test_the_source_decides(translate):

@@ -44,6 +44,7 @@ class Tokenizer:
 
     kind: str
     pieces: tuple[bytes, ...]
+    joiner: bytes = b""  # what stands between the pieces of a text
 
     @property
     def vocab(self) -> int:
@@ -125,6 +126,7 @@ class Word(Tokenizer):
 
     words: tuple[str, ...]
     kind = "word"
+    joiner = b" "
 
     @functools.cached_property
     def pieces(self) -> tuple[bytes, ...]:
@@ -153,7 +155,7 @@ class Word(Tokenizer):
         return np.array([self._id_of_word.get(word, UNKNOWN) for word in words], np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
-        return b" ".join(self.pieces[i] for i in ids if i != END).decode()
+        return self.joiner.join(self.pieces[i] for i in ids if i != END).decode()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -12,10 +12,12 @@
 So the model wrote what precedes a text without knowing of it, but the text stands where that made
 it likely; and it wrote what follows knowing it. The order of the texts is the model's too. What is
 put in stays; a text that a draft has by itself may be lost with the draft, and is then missing.
+That place is the more likely whose text before it asks for w: it is no exact draw from the model
+under the condition that w occurs, which also weighs what may follow.
 
-A text is spelt as the tokenizer spells it, if it may begin a word also with a space before it. It
-stands at a place only if room is left for the other texts, and, where words have spaces between
-them, only where a word may begin. How it goes on is the model's choice: "cat" may become "cats".
+A text is spelt as the tokenizer spells it; one that begins a word, also with a space before it. It
+stands only where room is left for the other texts and, if words have spaces between them, where a
+word may begin. How it goes on is the model's choice: "cat" may become "cats".
 
 Letters: B samples, T tokens drawn, L tokens with the prompt, V vocabulary, S states of a matcher,
 K required texts, M spellings of them, R tokens of a spelling, P places that are looked at.
@@ -37,7 +39,7 @@ from creagen_jax.sampling.filters import Sampling
 from creagen_jax.sampling.tokens import Carry, NextLogits
 from creagen_jax.types import UserError
 
-PLACES = 32  # P at most: of more places than that, so many are drawn by chance and looked at
+PLACES = 32  # P at most: of more places than that, so many are looked at, evenly spread
 CHUNK = 16  # tokens drawn between two looks at whether all drafts have ended
 PATIENCE = 8  # drafts in which no place is found for a text, before it is given up
 
@@ -300,7 +302,7 @@ def _fits(
     known_BK: Int[Array, "B K"],
     end: int,
 ) -> Bool[Array, "B T M"]:
-    """Where each spelling of a text that is lacking may stand: before which token of the draft."""
+    """In the place of which token of the draft each spelling may stand, if its text is lacking."""
     T = tokens_BT.shape[1]
     place_T = jnp.arange(T)
     first_BT = place_T == fixed_B[:, None]
@@ -320,8 +322,8 @@ def _fits(
 def _some(
     key_B: Key[Array, " B"], open_BT: Bool[Array, "B T"]
 ) -> tuple[Int[Array, "B P"], Bool[Array, "B P"]]:
-    """The open places, or PLACES of them, evenly spread from a beginning by chance; and which of
-    these are any: where there are fewer, the last stand for none."""
+    """The open places in ascending order, or PLACES of them, evenly spread from a beginning by
+    chance; and which of the entries are places: where there are fewer, the last are none."""
     T = open_BT.shape[1]
     P = min(PLACES, T)
     count_BT = jnp.cumsum(open_BT, 1)
