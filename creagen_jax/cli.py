@@ -1,5 +1,6 @@
 """What the commands at the top level share: how they end."""
 
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -52,3 +53,12 @@ def text_argument(value: str) -> str:
         raise UserError(f"cannot read {value[1:]}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{value[1:]} is not UTF-8: byte {error.start}") from None
+
+
+def lines_argument(values: tuple[str, ...]) -> tuple[str, ...]:
+    """The texts of a flag that takes several; @FILE stands for those in a file, one a line.
+
+    Raises UserError.
+    """
+    lines = (text_argument(value).split("\n") if value[:1] == "@" else [value] for value in values)
+    return tuple(itertools.chain.from_iterable(lines))

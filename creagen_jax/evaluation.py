@@ -20,6 +20,7 @@ from creagen_jax import (
     judging_pictures,
     material,
     models,
+    pairing,
     probing,
     rundir,
     synthesis,
@@ -161,6 +162,7 @@ class Drawn:
     items: list[str] | Pictures  # what the model itself made: what it was given is not its own
     labels: list[str]  # of texts; of pictures they are in the items
     settings: dict[str, Any]
+    asked: pairing.Questions | None = None  # what each item was written from, where that is so
 
     def judge(self, on: Bench, title: str, *, probe: bool) -> record.Report:
         """Their report; with `probe` the model itself is questioned, too, and all is measured."""
@@ -169,6 +171,9 @@ class Drawn:
             dataset = generation.training_data(self.run)
             if held := next((name for name in dataset.splits if name != "train"), ""):
                 found = probing.probe(self.model, modality, dataset, held, seed=on.seed)
+        if self.asked:
+            scores = pairing.scores(self.model.codec, self.items, self.asked, seed=on.seed)
+            found = {**found, "model": {**scores, **found.get("model", {})}}
         how = {
             "title": title,
             "protocol": {"run": str(self.run), "sampling": self.settings},
@@ -177,7 +182,11 @@ class Drawn:
         }
         if isinstance(self.items, Pictures):
             return judging_pictures.judge(on, self.items, **how)
-        return judging.judge(on, self.items, labels=self.labels, **how)
+        how["labels"] = self.labels
+        if self.asked:
+            how |= {"sources": self.asked.sources, "references": self.asked.references}
+            how["alignments"] = pairing.alignments(self.model, self.items, self.asked)
+        return judging.judge(on, self.items, **how)
 
 
 def draw(run: Path, request: Request, cfg: Config, which: str, say: Say) -> Drawn:
@@ -186,11 +195,14 @@ def draw(run: Path, request: Request, cfg: Config, which: str, say: Say) -> Draw
     if models.get(model.family).KIND == "autoregressive":
         request = dataclasses.replace(request, prompt=cli.text_argument(request.prompt))
         usual = LINES if model.codec.line else PIECES
-        num = cfg.num or (usual // FAST if cfg.fast else usual)
+        num, asked = cfg.num or (usual // FAST if cfg.fast else usual), None
+        if generation.reads_source(model.codec):
+            asked = _questions(run, request, num)
+            request, num = dataclasses.replace(request, source=asked.sources), 1
         samples = generation.draw(model, request, num=num, seed=cfg.seed)
         texts = [sample.text[len(request.prompt) :] for sample in samples]
         labels = [sample.label or "" for sample in samples]
-        return Drawn(run, model, texts, labels, samples[0].settings)
+        return Drawn(run, model, texts, labels, samples[0].settings, asked)
     num = cfg.num or (PICTURES // FAST if cfg.fast else PICTURES)
     parts = list(synthesis.draw(model, request, num=num, seed=cfg.seed))
     images = np.concatenate([part.images for part in parts])
@@ -198,6 +210,17 @@ def draw(run: Path, request: Request, cfg: Config, which: str, say: Say) -> Draw
     if model.codec.labels:
         labels = np.concatenate([part.labels for part in parts])
     return Drawn(run, model, Pictures(images, labels), [], parts[0].settings)
+
+
+def _questions(run: Path, request: generation.Request, num: int) -> pairing.Questions:
+    """Held-out sources for the model of a run."""
+    if request.source:
+        raise UserError("--source goes with sample.py; evaluate.py asks for held-out sources")
+    modality = config.modality(rundir.read(run)["experiment"])
+    dataset = generation.training_data(run)
+    if len(dataset.splits) == 1:
+        raise UserError(f"{run} has no held-out pairs to ask for; train with --data.validation 0.1")
+    return pairing.questions(modality, dataset, num)
 
 
 def bench(drawn: Drawn, request: Request, cfg: Config) -> Bench:
@@ -285,6 +308,9 @@ def request_of(runs: Sequence[Path]) -> Request:
         listed = ", ".join(f"{run} ({kind})" for run, kind in kinds.items())
         raise UserError(f"these runs draw in different ways, so no flags fit all: {listed}")
     kind = next(iter(kinds.values()), "autoregressive")
+    if runs and rundir.read(runs[0])["spec"].source:
+        # What is right is asked for, so the likeliest output is judged unless flags say otherwise.
+        return generation.Request(sampling=filters.Sampling(temperature=0.0))
     return synthesis.REQUESTS.get(kind, generation.Request)()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from creagen_jax import material
-from creagen_jax.creativity import record, showcase, text
+from creagen_jax.creativity import labelled, record, showcase, text
 from creagen_jax.creativity.appraisal import appraise, too_few, versions
 from creagen_jax.creativity.estimate import Estimate
 from creagen_jax.creativity.profile import Measures
@@ -33,15 +33,18 @@ class Bench:
     yardstick: text.Yardstick
     anchors: dict[str, Measures]
     curves: dict[str, list[float | None]]  # how new the n-grams of each anchor are
+    reader: labelled.Reader | None  # None without labels
     seed: int
 
 
 def bench(found: Material, generated: Sequence[str], *, seed: int, fast: bool) -> Bench:
     """All that texts like the generated ones are held against; with `fast`, less of it."""
-    train, heldout = found.documents, found.heldout
-    if not found.line:
-        size = max(int(np.median([len(each) for each in generated])), 1)
-        train, heldout = material.pieces(train, size), material.pieces(heldout, size)
+    size = 0 if found.line else max(int(np.median([len(each) for each in generated])), 1)
+    train, labels = _cut(found.documents, found.labels, size)
+    heldout, heldout_labels = _cut(found.heldout, found.heldout_labels, size)
+    reader = None
+    if len(set(labels)) > 1:
+        reader = labelled.reader(train, labels, heldout, heldout_labels, seed=seed)
     reference, others = material.halves(heldout, seed)
     yardstick = text.yardstick(
         documents=found.documents,
@@ -74,7 +77,15 @@ def bench(found: Material, generated: Sequence[str], *, seed: int, fast: bool) -
         for name, texts in sets.items()
     }
     curves = {name: showcase.novelty_curve(yardstick, texts) for name, texts in sets.items()}
-    return Bench(found, yardstick, anchors, curves, seed)
+    return Bench(found, yardstick, anchors, curves, reader, seed)
+
+
+def _cut(texts: list[str], labels: Sequence[str], size: int) -> tuple[list[str], list[str]]:
+    """Texts as pieces of `size` characters, or whole if it is 0; and the labels of the results."""
+    cut = [material.pieces([each], size) if size else [each] for each in texts]
+    parts = [part for each in cut for part in each]
+    counts = [len(each) for each in cut]
+    return parts, np.repeat(labels, counts).tolist() if len(labels) else []
 
 
 def judge(
@@ -83,12 +94,22 @@ def judge(
     *,
     title: str,
     labels: Sequence[str] = (),
+    sources: Sequence[str] = (),
+    references: Sequence[Sequence[str]] = (),
+    alignments: Sequence[record.Alignment] = (),
     protocol: dict[str, Any] | None = None,
     probed: dict[str, dict[str, Estimate]] | None = None,
     full: bool = True,
 ) -> record.Report:
-    """The report of generated texts."""
+    """The report of generated texts.
+
+    Of each text, if there are such: the label that was asked for, the source that it was made from,
+    and what people made from that; alignments: of some of them.
+    """
     y = on.yardstick
+    told, classes = _told(on, generated, labels)
+    for name, found in (probed or {}).items():
+        told[name] = found | told.get(name, {})
     measures = text.measure(y, generated, full=full, seed=on.seed)
     privacy = showcase.private(generated, on.material.documents)
     novelty = showcase.novelty_curve(y, generated)
@@ -96,13 +117,49 @@ def judge(
         title=title,
         kind="text",
         unit="word" if y.words else "character",
-        **appraise(measures, on.anchors, TITLES, doubt=y.doubt, probed=probed or {}),
+        **appraise(measures, on.anchors, TITLES, doubt=y.doubt, probed=told),
         warnings=_warnings(on, measures, generated) + showcase.alarms(privacy),
         protocol=_protocol(on, generated, protocol or {}),
         curves={"novelty": showcase.curve({"generated": novelty, **on.curves})},
-        gallery=showcase.gallery(y, generated, labels, seed=on.seed),
+        gallery=_paired(showcase.gallery(y, generated, labels, seed=on.seed), sources, references),
+        alignments=[each for each in alignments if _harmless(each)],
+        classes=classes,
         privacy=privacy,
     )
+
+
+def _told(
+    on: Bench, generated: Sequence[str], labels: Sequence[str]
+) -> tuple[dict[str, dict[str, Estimate]], list[record.ClassRow]]:
+    """Whether the texts are of their labels: metrics of the "model" and of an anchor; by label."""
+    if on.reader is None or not any(labels):
+        return {}, []
+    told, rows = labelled.measure(on.reader, generated, labels)
+    classes = [record.ClassRow(label, labels.count(label), row) for label, row in rows.items()]
+    return {"model": told, "held-out": {"label_accuracy": on.reader.accuracy}}, classes
+
+
+def _harmless(alignment: record.Alignment) -> bool:
+    """Whether it holds no personal data, whose units could not be masked one by one."""
+    sides = (alignment.source, alignment.target)
+    texts = [space.join(units) for units in sides for space in ("", " ")]
+    return all(showcase.masked(each) == each for each in texts)
+
+
+def _paired(
+    gallery: record.Gallery, sources: Sequence[str], references: Sequence[Sequence[str]]
+) -> record.Gallery:
+    """With the source and a reference of each of the first texts."""
+
+    def known(i: int, item: record.Item) -> record.Item:
+        texts = [showcase.masked(each) for each in references[i]] if references else [""]
+        reference = item.text if item.text in texts else texts[0]
+        return dataclasses.replace(item, source=showcase.masked(sources[i]), reference=reference)
+
+    if not sources:
+        return gallery
+    first = [known(i, item) for i, item in enumerate(gallery.unselected)]
+    return dataclasses.replace(gallery, unselected=first)
 
 
 def _warnings(on: Bench, measures: Measures, generated: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,16 +29,18 @@ class Material:
     # (orders, num, seed) -> texts of Markov chains of these orders
     protocol: dict[str, Any]  # of the data
     warnings: list[str]
+    labels: list[str] = dataclasses.field(default_factory=list)  # of the documents; [] for none
+    heldout_labels: list[str] = dataclasses.field(default_factory=list)  # of the held-out texts
 
 
 def of_run(run: Path, request: generation.Request) -> Material:
-    """The data of a run, of one label if the request names one.
+    """The data of a run, of one label if the request names one; of pairs, the targets.
 
     Raises UserError if the run is none, holds no text, or its data has changed.
     """
     fields = rundir.read(run)
     modality = config.modality(fields["experiment"])
-    if modality != "text":
+    if modality not in ("text", "pairs"):
         raise UserError(f"{run} holds {modality}; evaluate.py judges text")
     dataset = generation.training_data(run)
     return _of_dataset(run.name, modality, dataset, request)
@@ -63,15 +66,24 @@ def lines(path: str) -> list[str]:
 
 
 def _of_dataset(title: str, modality: str, dataset: Any, request: generation.Request) -> Material:
-    source, codec, splits = data.get(modality), dataset.codec, dataset.splits
+    fingerprint = dataset.fingerprint
+    source, dataset = data.targets(data.get(modality), dataset)
+    codec, splits = dataset.codec, dataset.splits
     warnings = []
 
-    def texts(split: str) -> list[str]:
-        found = source.texts(dataset, split, SEARCHED)
-        if request.label:
-            wanted = codec.label_id(request.label)
-            found = [text for text, label in zip(found, splits[split].labels) if label == wanted]  # noqa: B905
-        return found
+    def texts(*names: str) -> tuple[list[str], list[str]]:
+        """Of all these splits, and their labels."""
+        pairs = []
+        for name in names:
+            found = source.texts(dataset, name, SEARCHED)
+            ids = splits[name].labels
+            told = (
+                [""] * len(found) if ids is None else [codec.labels[i] for i in ids[: len(found)]]
+            )
+            pairs += [pair for pair in zip(found, told, strict=True) if wanted in (None, pair[1])]
+        return [text for text, _ in pairs], [label for _, label in pairs if label]
+
+    wanted = codec.labels[codec.label_id(request.label)] if request.label else None
 
     size = len(splits["train"].tokens)
     if size > SEARCHED:
@@ -80,29 +92,32 @@ def _of_dataset(title: str, modality: str, dataset: Any, request: generation.Req
             "novelty is at most what is reported"
         )
     names = [name for name in splits if name != "train"]
-    fingerprint = dataset.fingerprint
     protocol = {
         "data": fingerprint["source"],
         "sha256": fingerprint["sha256"],
         "tokenizer": fingerprint["tokenizer"],
         "held-out splits": ", ".join(names) or "none",
     }
+    documents, labels = texts("train")
+    heldout, heldout_labels = texts(*names)
     return Material(
         title=title,
         line=codec.line,
-        documents=texts("train"),
-        heldout=[text for name in names for text in texts(name)],
-        chains=_chains(modality, dataset, request),
+        documents=documents,
+        heldout=heldout,
+        chains=_chains(source, dataset, request),
         protocol={**protocol, "label": request.label} if request.label else protocol,
         warnings=warnings,
+        labels=labels,
+        heldout_labels=heldout_labels,
     )
 
 
 def _chains(
-    modality: str, dataset: Any, request: generation.Request
+    source: ModuleType, dataset: Any, request: generation.Request
 ) -> Callable[[Sequence[int], int, int], dict[int, list[str]]]:
     def draw(orders: Sequence[int], num: int, seed: int) -> dict[int, list[str]]:
-        cfg, params = scoring.chains(data.get(modality), dataset, orders)
+        cfg, params = scoring.chains(source, dataset, orders)
         like = generation.Model("markov", cfg, None, dataset.codec, dataset.length, step=0)
         asked = generation.Request(label=request.label, length=request.length)
         drawn = {

@@ -40,11 +40,12 @@ class Tokens(Common):
         default_factory=generation.Request
     )
     num: int = 1
-    """Samples to draw; one alone is shown while it is drawn."""
+    """Samples to draw, from each source if sources are read; one alone is shown while drawn."""
     max_copy: int = 0
     """The most tokens in a row that may be copied from the training data; 0 is off."""
     out: str = ""
-    """File to write to: .jsonl holds all about each sample; others hold the text."""
+    """File to write to: .jsonl holds all about each sample, .tsv of pairs the source and the text;
+    others hold the text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,14 +82,20 @@ class Latent(Arrays):
 
 def tokens(run: Path, model: Model, args: Tokens) -> list[str]:
     """Samples to the screen or a file. Returns what to say about them."""
-    prompt = cli.text_argument(args.request.prompt)
-    request = dataclasses.replace(args.request, prompt=prompt)
+    request = dataclasses.replace(
+        args.request,
+        prompt=cli.text_argument(args.request.prompt),
+        source=cli.lines_argument(args.request.source),
+        avoid=cli.lines_argument(args.request.avoid),
+        must=cli.lines_argument(args.request.must),
+    )
+    sources = generation.sources_of(model.codec, request) or [""]
     guard = None
     if args.max_copy:
         guard = generation.load_guard(run, args.max_copy, report=cli.warn)
     speed = generation.Speed()
     how = {"seed": args.seed, "guard": guard, "speed": speed}
-    if args.num == 1 and not args.out and not request.sampling.beams:
+    if args.num == len(sources) == 1 and not args.out and not request.sampling.beams:
         show = functools.partial(print, end="", flush=True)
         samples = [generation.stream(model, request, show=show, **how)]
         print()

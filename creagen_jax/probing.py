@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from creagen_jax import data, models, scoring
+from creagen_jax import data, generation, models, scoring
 from creagen_jax.creativity import memorisation
 from creagen_jax.creativity.estimate import Estimate
 from creagen_jax.data.tokenizers import END
@@ -71,10 +71,10 @@ def _extraction(model: Model, batches: list[dict[str, np.ndarray]]) -> Estimate:
     family = models.get(model.family)
 
     @partial(jax.jit, static_argnames="length")
-    def complete(params, prompt_BP, length_B, labels_B, length):
+    def complete(params, prompt_BP, length_B, condition, length):
         return tokens.decode(
             partial(family.next_logits, params, model.cfg),
-            family.init_carry(params, model.cfg, len(prompt_BP), labels_B),
+            family.init_carry(params, model.cfg, len(prompt_BP), condition),
             prompt_BP,
             length_B,
             jnp.arange(len(prompt_BP)),
@@ -87,8 +87,8 @@ def _extraction(model: Model, batches: list[dict[str, np.ndarray]]) -> Estimate:
     drawn, true = [], []
     for batch in batches:
         prompt_BP, length_B, rest_BS = _halves(batch)
-        labels_B = batch.get("condition")
-        drawn_BS = complete(model.params, prompt_BP, length_B, labels_B, rest_BS.shape[1])
+        condition = generation.told(batch.get("condition"), batch.get("source"))
+        drawn_BS = complete(model.params, prompt_BP, length_B, condition, rest_BS.shape[1])
         real_B = batch["mask"].any(1)  # not padding
         drawn.append(np.asarray(drawn_BS)[real_B])
         true.append(rest_BS[real_B])

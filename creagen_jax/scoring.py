@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from creagen_jax import config, models
+from creagen_jax.data import targets
 from creagen_jax.functional import ngram
 from creagen_jax.types import Batch, Params
 
@@ -53,12 +54,13 @@ def score(
 
 
 def chain(data: ModuleType, dataset: Any, order: int) -> tuple[Any, Any]:
-    """(Config, TrainState) of a Markov chain of the training split of text.
+    """(Config, TrainState) of a Markov chain of the training split of text, of pairs the targets.
 
     Of a large one only the first `REFERENCE_TOKENS` tokens are counted.
     """
     markov = models.get("markov")
     cfg = markov.Config(order=order)
+    data, dataset = targets(data, dataset)
     dataset = _in_order(dataset, order)
     spec = dataset.spec(REFERENCE_BATCH)
     # Each batch smooths all that was counted so far, so there are few of them, and large.
@@ -88,12 +90,13 @@ def chains(data: ModuleType, dataset: Any, orders: Sequence[int]) -> tuple[Any, 
 
 def reference(data: ModuleType, dataset: Any) -> dict[str, Any]:
     """The line that every text model's score is printed against: an interpolated Kneser-Ney
-    n-gram model of order 6, trained on the same training split.
+    n-gram model of order 6, trained on the same training split. Of pairs it knows the targets only.
 
     Returns {"name", "tokens", split: scores over all of its positions with full history}; `tokens`
     is how many were counted.
     """
     markov = models.get("markov")
+    data, dataset = targets(data, dataset)
     cfg, state = chain(data, dataset, REFERENCE_ORDER)
     dataset = _in_order(dataset, cfg.order)
     scores = {}

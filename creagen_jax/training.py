@@ -172,7 +172,7 @@ def _batches(job: Job, start: int) -> Iterator[dict[str, np.ndarray]]:
     """The batches of step start, start + 1, ..., made ahead by a background thread."""
 
     spec = job.spec
-    limits = {"x": spec.vocab, "condition": spec.classes}
+    limits = {"x": spec.vocab, "condition": spec.classes, "source": spec.source_vocab}
 
     def make(step: int) -> dict[str, np.ndarray]:
         batch = job.modality.train_batch(
@@ -339,9 +339,9 @@ def _draw(job: Job, state: TrainState) -> tuple[str, bytes, str]:
     if job.family.KIND != "autoregressive":
         sheet = pictures.grid(synthesis.preview(model, seed=seed), columns=8)
         return ".png", pictures.png(sheet, {"step": str(model.step)}), ""
-    num = SAMPLES if job.dataset.codec.line else 1
-    drawn = generation.draw(model, generation.Request(), num=num, seed=seed)
-    text = "\n".join(sample.text for sample in drawn)
+    many = model.codec.line and not generation.reads_source(model.codec)  # one of each source
+    drawn = generation.draw(model, generation.Request(), num=SAMPLES if many else 1, seed=seed)
+    text = "\n".join(map(generation.brief, drawn))
     return ".txt", f"{text}\n".encode(), text
 
 

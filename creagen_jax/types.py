@@ -27,6 +27,9 @@ class Spec:
         condition  [B] int32        the class label, if `classes` > 0
         reset      [B] bool         True where row b does not continue row b of the step before,
                                     if `streams` > 0
+        source     [B, S] int32     the tokens to generate from, if `source` > 0: s1 .. sn END, then
+                                    END up to S; those up to the first END count, and if there are
+                                    none before it there is no source
     A batch of array data (pictures, say) holds
         x          [B, *shape] float32   values in -1 .. 1
         condition  [B] int32             the class label, if `classes` > 0
@@ -41,6 +44,8 @@ class Spec:
     streams: int = 0  # B, if row b of each batch continues row b of the batch before; else 0
     shape: tuple[int, ...] = ()  # of one example, for data that is arrays
     augment: int = 0  # A: numbers that say how an example was augmented
+    source: int = 0  # S: tokens of a source, its END included; 0: no source
+    source_vocab: int = 0  # token ids of sources are 0 .. source_vocab-1
 
 
 @flax.struct.dataclass

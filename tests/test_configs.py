@@ -17,19 +17,27 @@ every = pytest.mark.parametrize("name", sorted(config.available(FOLDER)))
 @pytest.fixture(scope="module")
 def with_data(tmp_path_factory):
     """An experiment with data at hand, made here instead of a set to be prepared: text, grey
-    pictures in an .npz, and a folder of coloured ones."""
+    pictures in an .npz, a folder of coloured ones, and pairs and poems of random words."""
     folder = tmp_path_factory.mktemp("data")
     words = helpers.write_text(folder, 20_000)
     grey = helpers.write_pictures(folder, shape=(28, 28, 1), classes=10)
     with pictures.folder_writer(folder / "coloured") as file:
         made, _ = helpers.made_pictures(64, (32, 32, 3))
         file.add(made, None, [{}] * len(made))
+    lines = words.read_text().splitlines()[:400]
+    (folder / "pairs.tsv").write_text("".join(f"{line}.\t{line[::-1]}!\n" for line in lines))
+    poems = ("\n".join(lines[i : i + 4]) for i in range(0, len(lines), 4))
+    (folder / "poems.txt").write_text("\n\n".join(poems))
 
     def with_data(experiment):
-        own = {}
-        if experiment.data.tfds:
-            own["path"] = str(words if config.modality(experiment) == "text" else grey)
-        elif experiment.data.path:
+        own, data, modality = {}, experiment.data, config.modality(experiment)
+        if modality == "pairs" and data.path:
+            own["path"] = str(folder / ("poems.txt" if data.poems else "pairs.tsv"))
+        elif modality == "text" and (data.tfds or data.path):
+            own["path"] = str(words)
+        elif modality == "image" and data.tfds:
+            own["path"] = str(grey)
+        elif modality == "image" and data.path:
             own["path"] = str(folder / "coloured")
         # Samples are drawn below; to draw others on the way would compile one more program.
         return config.replace(experiment, data=own, train={"sample_every": 0})
@@ -79,9 +87,14 @@ def test_the_smoke_trains_restores_and_samples(name, with_data, tmp_path):
         assert leaf.dtype in (np.float32, np.int32) and np.isfinite(leaf).all()
     family = models.get(model.family)
     if family.KIND == "autoregressive":
-        samples = generation.draw(model, generation.Request(length=20), num=2, seed=0)
+        if generation.reads_source(model.codec):
+            request, length = generation.Request(source=model.codec.examples[:1]), model.length
+        else:
+            request, length = generation.Request(length=20), 20
+        samples = generation.draw(model, request, num=2, seed=0)
         assert [sample.seed for sample in samples] == [0, 1]
-        assert all(isinstance(each.text, str) and len(each.text) <= 20 for each in samples)
+        for sample in samples:
+            assert len(model.codec.tokenizer.encode(sample.text)) <= length
     else:
         way = {"sampling": synthesis.QUICK} if family.KIND == "diffusion" else {}
         request = synthesis.REQUESTS[family.KIND](**way)

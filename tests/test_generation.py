@@ -11,10 +11,19 @@ import numpy as np
 import optax
 import pytest
 
-from creagen_jax import data, generation, models, rundir
-from creagen_jax.data import text
+from creagen_jax import data, generation, models, output, probing, rundir
+from creagen_jax.data import pairs, text
 from creagen_jax.data.tokenizers import END
-from creagen_jax.generation import Model, Request, draw, load, load_guard, stream, training_data
+from creagen_jax.generation import (
+    Model,
+    Request,
+    Sample,
+    draw,
+    load,
+    load_guard,
+    stream,
+    training_data,
+)
 from creagen_jax.sampling import copying
 from creagen_jax.sampling.filters import Sampling
 from creagen_jax.types import UserError
@@ -92,16 +101,18 @@ def test_more_samples_than_fit_in_a_batch(make, monkeypatch):
 def test_a_json_line_draws_its_sample_again(make, name):
     model = make(name)
     sampling = Sampling(temperature=0.8, top_k=6, repetition_penalty=1.1, no_repeat_ngram=3)
-    request = Request(prompt="a", length=11, sampling=sampling)
+    request = Request(prompt="a", length=11, sampling=sampling, avoid=("zz",), must=("ab",))
     lines = generation.render(draw(model, request, num=4, seed=5), "out.jsonl").splitlines()
     fields = json.loads(lines[2])
-    assert fields.keys() == {"text", "seed", "label", "settings", "new", "refused", "cut"}
+    assert fields.keys() == {f.name for f in dataclasses.fields(Sample)}
     settings = fields["settings"]
     assert settings.pop("checkpoint") == model.step and settings.pop("max_copy") == 0
     again = Request(
         label=fields["label"],
         prompt=settings.pop("prompt"),
         length=settings.pop("length"),
+        avoid=tuple(settings.pop("avoid")),
+        must=tuple(settings.pop("must")),
         sampling=Sampling(**settings),
     )
     (sample,) = draw(model, again, num=1, seed=fields["seed"])
@@ -119,6 +130,81 @@ def test_streaming_shows_what_draw_returns(make, name, file):
 
 
 # --- under control -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("markov", "words.txt"),
+        ("lstm", "words.jsonl"),
+        ("gru", "words.txt"),
+        ("transformer", "words.jsonl"),
+    ],
+)
+def test_texts_to_avoid_and_texts_required(make, name, file):
+    """More samples than one batch, whose last rows are not asked for."""
+    avoid, must = (("B", "yz"), ("zx", "a")) if file == "words.jsonl" else (("re",), ("two", "one"))
+    model, request = make(name, file), Request(length=20, avoid=avoid, must=must)
+    samples = draw(model, request, num=70, seed=3)
+    for sample in samples:
+        assert all(text in sample.text for text in must)
+        assert not any(text.lower() in sample.text.lower() for text in avoid)
+    assert [sample.seed for sample in samples] == list(range(3, 73))
+    (alone,) = draw(model, request, num=1, seed=72)
+    assert alone.text == samples[-1].text
+    if file == "words.txt":
+        best = draw(
+            model, Request(length=9, avoid=avoid, sampling=Sampling(beams=4)), num=4, seed=0
+        )
+        assert not any("re" in sample.text for sample in best)
+
+
+def test_words_are_avoided_and_required_as_they_are_written(make, folder):
+    """Of tokens that are words, with any space between them."""
+    how = {"path": str(folder / "words.txt"), "tokenizer": "word", "unit": "line"}
+    dataset = text.load(text.Config(**how, validation=0))
+    module, cfg = models.get("gru"), models.get("gru").Config(width=8, depth=1)
+    state = module.init(jax.random.key(0), cfg, dataset.spec(8), optax.identity())
+    model = Model("gru", cfg, state.params, dataset.codec, dataset.length, step=1)
+    request = Request(avoid=("two  THREE", "ne tw"), must=("one  one", "four,"))
+    for sample in draw(model, request, num=20, seed=0):
+        assert "two three" not in sample.text and "one two" not in sample.text
+        assert "one one" in sample.text and "four," in sample.text
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        (Request(avoid=("",)), "a text to avoid is empty"),
+        (Request(must=(" ",)), "a required text is empty"),
+        (Request(must=("é",)), "not in the training text"),
+        (Request(must=("xyz",), avoid=("Y",)), "'xyz' is required and contains 'Y'"),
+        (Request(must=("xyz", "ab"), length=4), "need 5 tokens, and a sample has 4"),
+        (
+            Request(must=("ab",), label="low", sampling=Sampling(beams=2)),
+            "beam search ignores must",
+        ),
+    ],
+)
+def test_constraints_that_cannot_be_kept_are_one_line(make, request_, says):
+    with pytest.raises(UserError, match=says):
+        draw(make("markov"), request_, num=2, seed=0)
+
+
+def test_a_required_text_without_a_place_is_reported(make, monkeypatch):
+    model = make("lstm")
+    never_z = model.codec.tokenizer.encode("z")[0]
+    plain = models.get("lstm").next_logits
+
+    def next_logits(params, cfg, carry, token_B):
+        logits_BV, carry = plain(params, cfg, carry, token_B)
+        return logits_BV.at[:, never_z].set(-np.inf), carry
+
+    monkeypatch.setattr(models.get("lstm"), "next_logits", next_logits)
+    jax.clear_caches()
+    with pytest.raises(UserError, match=r"--must 'z' finds no place in the sample of seed 5"):
+        draw(model, Request(must=("a", "z"), length=7), num=2, seed=5)
+    jax.clear_caches()
 
 
 @every
@@ -290,6 +376,216 @@ def test_beams_and_the_guard_exclude_each_other(make, guard):
     request = Request(label="low", sampling=Sampling(beams=2))
     with pytest.raises(UserError, match="beam search ignores max_copy"):
         draw(make("markov"), request, num=1, seed=0, guard=guard("words.jsonl", 2))
+
+
+# --- from a source -------------------------------------------------------------------------------
+
+CELLS = {
+    "gru": {"cell": "gru", "width": 16},
+    "transformer": {"cell": "transformer", "width": 16, "heads": 2, "context": 16},
+}
+both_cells = pytest.mark.parametrize("cell", list(CELLS))
+SOURCES = ("cba", "abc", "aa", "bccb")
+
+
+@pytest.fixture(scope="module")
+def translate(tmp_path_factory):
+    """translate(cell): a model with noisy parameters, from labelled words to them spelt twice."""
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abc"), rng.integers(2, 6))) for _ in range(60)]
+    rows = [{"source": w, "target": f"{w} {w}", "label": "ac"["c" in w]} for w in words]
+    path = tmp_path_factory.mktemp("pairs") / "twice.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    dataset = pairs.load(pairs.Config(path=str(path), validation=0.3))
+
+    @cache
+    def make(cell):
+        module = models.get("seq2seq")
+        cfg, spec = module.Config(**CELLS[cell], source_dropout=0.1), dataset.spec(8)
+        params = module.init(jax.random.key(0), cfg, spec, optax.identity()).params
+        noisy = jax.tree.map(
+            lambda p: p + 0.2 * jax.random.normal(jax.random.key(p.size + 2), p.shape), params
+        )
+        return Model("seq2seq", cfg, noisy, dataset.codec, spec.length, step=1)
+
+    make.dataset = dataset
+    return make
+
+
+@both_cells
+def test_a_sample_depends_on_its_own_seed_and_source_alone(translate, monkeypatch, cell):
+    model = translate(cell)
+    many = draw(model, Request(source=SOURCES), num=3, seed=10)
+    assert [sample.source for sample in many] == [s for s in SOURCES for _ in range(3)]
+    assert [sample.seed for sample in many] == list(range(10, 22))
+    assert len({sample.text for sample in many}) > 6
+    assert draw(model, Request(source=SOURCES[2:3]), num=2, seed=16) == many[6:8]
+    shown = []
+    assert stream(model, Request(source=SOURCES[1:2]), seed=13, show=shown.append) == many[3]
+    assert "".join(shown) == many[3].text
+    monkeypatch.setattr(generation, "BATCH", 5)
+    assert draw(model, Request(source=SOURCES), num=3, seed=10) == many
+
+
+def test_constraints_hold_under_guidance_and_from_a_source(translate):
+    model = translate("transformer")
+    how = {"avoid": ("BB", "ac"), "must": ("ca", "b"), "sampling": Sampling(guidance=2.0)}
+    samples = draw(model, Request(source=SOURCES, **how), num=3, seed=10)
+    for sample in samples:
+        assert "ca" in sample.text and "b" in sample.text
+        assert "bb" not in sample.text and "ac" not in sample.text
+    (alone,) = draw(model, Request(source=SOURCES[2:3], **how), num=1, seed=16)
+    assert alone.text == samples[6].text
+
+
+def test_the_source_decides(translate):
+    sampling = Sampling(temperature=0.0)
+    texts = [
+        sample.text
+        for sample in draw(
+            translate("gru"), Request(source=SOURCES, sampling=sampling, label="a"), num=1, seed=0
+        )
+    ]
+    assert len(set(texts)) > 1
+
+
+def test_without_a_source_the_codec_has_examples(translate):
+    model = translate("gru")
+    found = draw(model, Request(), num=2, seed=0)
+    assert len(found) == 16
+    held_out = pairs.sources(translate.dataset, "validation")
+    assert {sample.source for sample in found} <= set(held_out)
+    assert found == draw(model, Request(source=model.codec.examples), num=2, seed=0)
+    assert {sample.label for sample in found} == {"a", "c"}
+
+
+def test_a_json_line_of_a_source_draws_its_sample_again(translate):
+    model = translate("transformer")
+    samples = draw(model, Request(source=SOURCES, prompt="b", length=4), num=2, seed=0)
+    fields = json.loads(generation.render(samples, "out.jsonl").splitlines()[5])
+    assert fields["source"] == SOURCES[2] and fields["text"].startswith("b")
+    assert len(fields["text"]) <= 5
+    again = Request(
+        source=(fields["source"],), label=fields["label"], prompt="b", length=4
+    )  # a label by the seed is the same as one asked for
+    assert draw(model, again, num=1, seed=fields["seed"]) == samples[5:6]
+
+
+@both_cells
+def test_guidance_of_0_forgets_the_source(translate, cell):
+    def texts(scale, sources=SOURCES[:2]):
+        request = Request(source=sources, label="c", sampling=Sampling(guidance=scale))
+        return [sample.text for sample in draw(translate(cell), request, num=4, seed=0)]
+
+    plain = draw(translate(cell), Request(source=SOURCES[:2], label="c"), num=4, seed=0)
+    assert texts(1.0) == [sample.text for sample in plain] != texts(3.0)
+    assert texts(0.0) == texts(0.0, SOURCES[2:]) != texts(1.0)
+    assert texts(3.0) != texts(3.0, SOURCES[2:])
+
+
+@both_cells
+def test_the_best_of_each_source(translate, monkeypatch, cell):
+    request = Request(source=SOURCES, label="a", sampling=Sampling(beams=3))
+    found = draw(translate(cell), request, num=2, seed=0)
+    assert [sample.source for sample in found] == [s for s in SOURCES for _ in range(2)]
+    assert all(a.score >= b.score for a, b in zip(found[::2], found[1::2], strict=True))
+    assert len({(sample.source, sample.text) for sample in found}) == len(found)
+    monkeypatch.setattr(generation, "BATCH", 9)  # three sources at once
+    again = draw(translate(cell), request, num=2, seed=0)
+    assert [sample.text for sample in again] == [sample.text for sample in found]
+    np.testing.assert_allclose([s.score for s in again], [s.score for s in found], rtol=1e-4)
+    alone = dataclasses.replace(request, source=SOURCES[3:])
+    assert draw(translate(cell), alone, num=1, seed=0)[0].text == found[6].text
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Request(source=("ab", " ")), "source 2 of 2 is empty"),
+        (Request(source=("aQ",)), "'Q'"),
+        (Request(source=("abcabcabc",)), "9 tokens"),
+        (Request(length=13), "--length is 13; choose 1 to 12"),
+        (Request(prompt="aa", length=11), "--length is 11; choose 1 to 10"),
+        (Request(prompt="aa aa aa aa a"), "--prompt has 13 tokens"),
+    ],
+)
+def test_mistakes_with_sources_are_one_line(translate, request_, message):
+    assert translate("gru").length == 12
+    with pytest.raises(UserError, match=message) as error:
+        draw(translate("gru"), request_, num=1, seed=0)
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_that_reads_no_source_refuses_one(make):
+    with pytest.raises(UserError, match=r"--source is for models of pairs.*--prompt"):
+        draw(make("lstm"), Request(source=("ab",)), num=1, seed=0)
+
+
+def sample_of(source, text):
+    return Sample(text, 0, source, None, {}, True, None, None)
+
+
+def test_how_samples_of_sources_are_written():
+    samples = [sample_of("one\nline", "a\nb"), sample_of("two", "c"), sample_of("three", "")]
+    assert generation.render(samples, "") == "one / line\t-> a / b\ntwo\t-> c\nthree\t-> \n"
+    assert generation.render(samples, "x.tsv") == "one / line\ta / b\ntwo\tc\nthree\t\n"
+    assert generation.render(samples, "x.txt") == "a\nb\n\nc\n\n\n"
+    assert generation.render(samples[1:], "x.txt") == "c\n\n"  # a line for each
+    lines = generation.render(samples, "x.jsonl").splitlines()
+    assert [json.loads(line)["text"] for line in lines] == ["a\nb", "c", ""]
+    assert generation.summary(samples, generation.Speed()) == "3 samples"
+    assert generation.brief(sample_of(None, "a\nb")) == "a\nb"
+
+
+def test_a_file_of_sources_keeps_their_order(translate, tmp_path, capsys):
+    model = translate("gru")
+    (tmp_path / "sources.txt").write_text("\n".join(SOURCES) + "\n")
+    sampling = Sampling(temperature=0.5)
+    wanted = draw(model, Request(source=(*SOURCES, "cab"), sampling=sampling), num=1, seed=7)
+
+    def run(source, out=""):
+        request = Request(source=source, sampling=sampling)
+        output.tokens(tmp_path, model, output.Tokens(seed=7, request=request, out=out))
+        return (tmp_path / "out.tsv").read_text() if out else capsys.readouterr().out
+
+    asked = (f"@{tmp_path / 'sources.txt'}", "cab")
+    pairs_ = "".join(f"{sample.source}\t{sample.text}\n" for sample in wanted)
+    assert run(asked, str(tmp_path / "out.tsv")) == pairs_
+    assert run(asked) == pairs_.replace("\t", "\t-> ")
+    assert run(SOURCES[:1]) == wanted[0].text + "\n"  # one alone is streamed
+    (tmp_path / "sources.txt").write_text("abc\n\ncb\n")
+    with pytest.raises(UserError, match="source 2 of 3 is empty"):
+        run(asked[:1])
+
+
+def test_a_word_and_what_follows_it_are_two(tmp_path):
+    """Tokens that are words: the prompt and the rest are joined by a space."""
+    path = tmp_path / "words.jsonl"
+    rows = [{"source": w, "target": " ".join(w)} for w in ("ab", "ba", "abb", "bab", "aab")]
+    path.write_text("\n".join(map(json.dumps, rows * 3)))
+    dataset = pairs.load(pairs.Config(path=str(path), validation=0, target_tokenizer="word"))
+    module, spec = models.get("seq2seq"), dataset.spec(4)
+    cfg = module.Config(**CELLS["gru"])
+    params = module.init(jax.random.key(0), cfg, spec, optax.identity()).params
+    model = Model("seq2seq", cfg, params, dataset.codec, spec.length, step=1)
+    shown = []
+    sample = stream(model, Request(source=("ab",), prompt="b"), seed=1, show=shown.append)
+    assert sample.text.split() == list(sample.text.replace(" ", "")) and len(sample.text) > 1
+    assert "".join(shown) == sample.text and sample.text.startswith("b ")
+
+
+@both_cells
+def test_completion_by_heart_is_told_the_source(translate, monkeypatch, cell):
+    """Probing decodes with the source of each window: from another one other targets come."""
+    model, dataset = translate(cell), translate.dataset
+    conditions = []
+    real = generation.told
+    monkeypatch.setattr(generation, "told", lambda *how: conditions.append(how) or real(*how))
+    found = probing.probe(model, "pairs", dataset, "validation")
+    batches = list(pairs.eval_batches(dataset, "train", size=probing.BATCH))
+    np.testing.assert_array_equal(conditions[0][0], batches[0]["condition"])
+    np.testing.assert_array_equal(conditions[0][1], batches[0]["source"])
+    assert found["model"].keys() == {"loss_gap", "membership_auc", "extraction_rate"}
 
 
 # --- a user's mistakes ---------------------------------------------------------------------------

@@ -51,6 +51,7 @@ from creagen_jax.creativity.record import (
     Neighbours,
     Span,
     Yield,
+    alignment,
     picture,
 )
 from creagen_jax.types import UserError
@@ -362,6 +363,105 @@ def test_without_a_neighbour_the_page_says_so():
     for pair in pairs:
         found = Page(page.join(gallery.render(Gallery(copied=[pair]), "character")))
         assert found.inside["p"].count("none") == 2
+
+
+# --- pairs ---------------------------------------------------------------------------------------
+
+
+def aligned(source=("h", "i", " "), target=("HH", "AY", ""), seed: int = 0) -> record.Alignment:
+    weights = np.random.default_rng(seed).dirichlet([0.3] * len(source), len(target))
+    return alignment(source, target, weights)
+
+
+def test_sources_stand_before_texts_and_references_after_them():
+    items = [
+        Item("K AE T", source="cat", reference="K AE T"),
+        Item("12", source="4+9", reference="13", label="sums"),
+        Item("second\nthird", source="first"),
+        Item("alone"),
+        Item("", source="to nothing"),
+    ]
+    html = gallery.cards(items, "character")
+    texts = [Page(each).text for each in re.findall(r'<li class="item">.*?</li>', html, re.S)]
+    assert texts == [
+        "cat → K AE Tas the reference",
+        "4+9 → 12sumsreference: 13",
+        "first →\nsecond\nthird",
+        "alone",
+        "to nothing → ",
+    ]
+
+
+def test_pairs_and_alignments_survive_strict_json_and_hostile_text():
+    items = [Item("12", source="4+8", reference="12")]
+    original = fake_report(alignments=[aligned(), aligned(seed=1)], gallery=Gallery(items))
+    fields = json.loads(json.dumps(record.to_json(original), allow_nan=False))
+    assert record.from_json(fields) == original
+    for name in ("alignments", "gallery"):
+        fields[name] = replaced(fields[name], HOSTILE)
+    html = report.render(record.from_json(fields))
+    found = Page(html)
+    assert not any(key.startswith("on") for _, each in found.elements for key in each)
+    assert not found.all("script") and not found.all("img")
+    ids = [each["id"] for _, each in found.elements if "id" in each]
+    assert len(ids) == len(set(ids))
+    widths = [float(each["viewbox"].split()[2]) for each in found.all("svg")]
+    assert max(widths) < 600  # long units are cut
+
+
+@pytest.mark.parametrize("weights", [[[1.0, 0.0]], [[1.0], [0.0, 1.0]], [[1.0, 0.0]] * 3, []])
+def test_an_alignment_has_a_weight_for_each_pair_of_units(weights):
+    with pytest.raises(ValueError, match="row for each target unit"):
+        record.Alignment(["a", "b"], ["x", "y"], weights)
+    fields = record.to_json(fake_report(alignments=[aligned()]))
+    fields["alignments"][0]["weights"] = weights
+    with pytest.raises(UserError, match="damaged"):
+        record.from_json(fields)
+
+
+@pytest.mark.parametrize(("sources", "targets"), [(3, 2), (40, 40), (1, 7)])
+def test_the_cells_of_an_alignment_stand_at_their_units_as_strong_as_their_weights(
+    sources, targets
+):
+    found = aligned([chr(97 + i % 26) for i in range(sources)], ["AB"] * targets)
+    assert all(round(sum(row), 2) == 1 for row in found.weights)
+    drawing = Page(plots.alignment(found, 1))
+    frame, *cells = drawing.all("rect")
+    left, top = float(frame["x"]), float(frame["y"])
+    assert (int(frame["width"]), int(frame["height"])) == (
+        plots.CELL * sources,
+        plots.CELL * targets,
+    )
+    drawn = np.zeros((targets, sources))
+    for cell in cells:
+        t, s = ((float(cell[k]) - at) / plots.CELL for k, at in (("y", top), ("x", left)))
+        drawn[round(t), round(s)] = float(cell["fill-opacity"])
+        assert max(abs(t - round(t)), abs(s - round(s))) < 0.05
+    np.testing.assert_allclose(drawn, found.weights, atol=plots.FAINT)
+    _, _, width, height = map(float, drawing.all("svg")[0]["viewbox"].split())
+    assert left + plots.CELL * sources <= width and top + plots.CELL * targets <= height
+    labels = drawing.inside["text"]
+    assert labels == [*found.source, *found.target]
+
+
+def test_an_alignment_says_in_words_what_it_shows():
+    found = record.Alignment(["h", "i"], ["HH", "AY"], [[0.9, 0.1], [0.2, 0.8]])
+    (words_of,) = Page(plots.alignment(found, 1)).inside["desc"]
+    assert words_of == "Most attended: HH from h, AY from i."
+    empty = record.Alignment([], ["a"], [[]])
+    Page(plots.alignment(empty, 1))
+    Page(plots.alignment(record.Alignment([], [], []), 1))
+
+
+def test_units_that_show_nothing_have_signs():
+    shown = Page(plots.alignment(aligned([" ", "", "\n", "a"], ["\t"]), 1)).inside["text"]
+    assert shown == ["␣", "∅", "↵", "a", "⇥"]
+
+
+def test_wide_sources_stand_upright_and_long_ones_are_turned():
+    for source, turned in ((["明", "月"], False), (["moon", "is"], True)):
+        texts = Page(plots.alignment(aligned(source, ["a"]), 1)).all("text")
+        assert ["rotate" in each["transform"] for each in texts] == [turned, turned, False]
 
 
 # --- pictures ------------------------------------------------------------------------------------

@@ -50,6 +50,30 @@ def _distinct_ratio(n: int) -> Metric:
     )
 
 
+def _bleu(n: int) -> Metric:
+    return Metric(
+        f"BLEU-{n}",
+        "quality",
+        "",
+        "higher",
+        f"Mean BLEU of each item, with n-grams of 1 to {n} tokens, against all held-out items "
+        "(Papineni et al., 2002; smoothing 1 of Chen and Cherry, 2014; as in Zhu et al., 2018).",
+        "It rises with the number of held-out items, and one good item repeated scores high.",
+    )
+
+
+def _self_bleu(n: int) -> Metric:
+    return Metric(
+        f"Self-BLEU-{n}",
+        "diversity",
+        "",
+        "lower",
+        f"Mean BLEU of each item, with n-grams of 1 to {n} tokens, against all others "
+        "(Zhu et al., 2018).",
+        "It rises with the number of items: compare equal numbers only. Noise scores lowest.",
+    )
+
+
 def _par(test: str, what: str) -> Metric:
     return Metric(
         f"Par in {test}",
@@ -162,6 +186,77 @@ METRICS = {
         "Label accuracy over that of the same classifier on held-out data.",
         "Above 1 is no merit: the items are easier to read than real ones.",
     ),
+    "exact_match": Metric(
+        "Exact match",
+        "quality",
+        "",
+        "higher",
+        "Share of outputs that equal a reference.",
+        "An output that is as good in other words counts as wrong.",
+    ),
+    "token_accuracy": Metric(
+        "Token accuracy",
+        "quality",
+        "",
+        "higher",
+        "Share of positions that hold the token of the reference.",
+        "A token too many shifts all behind it: read the error rate beside it.",
+    ),
+    "error_rate": Metric(
+        "Error rate",
+        "quality",
+        "",
+        "lower",
+        "Tokens to be put in, left out or replaced to make the nearest reference of each output, "
+        "over the tokens of these references (Levenshtein, 1966); of pronunciations the phoneme "
+        "error rate.",
+        "It can be above 1, and it knows no tokens that are nearly right.",
+    ),
+    "word_error": Metric(
+        "Word error rate",
+        "quality",
+        "",
+        "lower",
+        "Share of outputs that equal no reference; of pronunciations the word error rate.",
+        "It is 1 minus the exact match.",
+    ),
+    "chrf": Metric(
+        "chrF",
+        "quality",
+        "of 100",
+        "higher",
+        "F2 score of n-grams of 1 to 6 characters of all outputs and their references "
+        "(Popović, 2015).",
+        "It sees form, not meaning, and no two languages compare.",
+    ),
+    "bleu": Metric(
+        "BLEU",
+        "quality",
+        "of 100",
+        "higher",
+        "Precision of n-grams of 1 to 4 words of all outputs in their references, with a penalty "
+        "for short ones (Papineni et al., 2002; Post, 2018).",
+        "It compares between systems on the same references and words only.",
+    ),
+    "heldout_forward": Metric(
+        "Forward cross-entropy, held-out",
+        "quality",
+        "nats/token",
+        "lower",
+        "How well a Kneser-Ney n-gram model of the held-out items predicts the generated ones "
+        "(after the language model score of Caccia et al., 2018).",
+        "Platitudes score below real items: read it beside backward cross-entropy.",
+    ),
+    "heldout_backward": Metric(
+        "Backward cross-entropy, held-out",
+        "diversity",
+        "nats/token",
+        "lower",
+        "How well a Kneser-Ney n-gram model of the generated items predicts the held-out ones "
+        "(after the reverse score of Caccia et al., 2018).",
+        "It falls as the generated items get more: compare equal numbers only.",
+    ),
+    **{f"bleu_{n}": _bleu(n) for n in range(2, 6)},
     "density": Metric(
         "Density",
         "quality",
@@ -412,6 +507,15 @@ METRICS = {
         "Mean BLEU of each item against all others (Zhu et al., 2018; smoothing 1 of Chen and "
         "Cherry, 2014).",
         "It rises with the number of items: compare equal numbers only.",
+    ),
+    **{f"self_bleu_{n}": _self_bleu(n) for n in range(2, 6)},
+    "distinct_texts": Metric(
+        "Distinct items",
+        "diversity",
+        "",
+        "higher",
+        "Share of items that remain when equal ones count once.",
+        "Short items, such as names, recur by right: compare with real ones.",
     ),
     "mode_distance": Metric(
         "Mode distance",

@@ -62,7 +62,7 @@ def _cards(items: list[Item], steps: list[int], unit: str) -> Markup:
     if not items:
         return _none()
     inside = [tag("li", _body(item, steps, unit), class_="item") for item in items]
-    short = all(len(item.text) <= SHORT and "\n" not in item.text for item in items)
+    short = not any(map(_long, items))
     kind = " drawn" if any(item.picture for item in items) else " short" if short else ""
     return tag("ul", inside, class_=f"items{kind}")
 
@@ -90,9 +90,10 @@ def _pair(pair: Neighbours, steps: list[int], unit: str) -> Markup:
 
 def _body(item: Item, steps: list[int], unit: str, notes: Sequence[str] = ()) -> list:
     about = [tag("span", note) for note in [*_about(item), *notes]]
+    shown = item.text or item.source or not item.picture
     return [
         _picture(item, LARGE) if item.picture else None,
-        _text(_shaded(item, steps, unit)) if item.text or not item.picture else None,
+        _text([*_given(item), *_shaded(item, steps, unit)]) if shown else None,
         tag("p", about, class_="notes") if about else None,
     ]
 
@@ -100,7 +101,26 @@ def _body(item: Item, steps: list[int], unit: str, notes: Sequence[str] = ()) ->
 def _about(item: Item) -> list[str]:
     """All that is said of an item."""
     label = f"class {item.label}" if item.label and item.picture else item.label
-    return [note for note in (label, *item.marks, item.reason) if note]
+    return [note for note in (label, _reference(item), *item.marks, item.reason) if note]
+
+
+def _reference(item: Item) -> str:
+    if not item.reference:
+        return ""
+    return "as the reference" if item.reference == item.text else f"reference: {item.reference}"
+
+
+def _given(item: Item) -> list:
+    """What the text was made from, before it."""
+    if not item.source:
+        return []
+    return [tag("span", f"{item.source} →", class_="soft"), "\n" if _long(item) else " "]
+
+
+def _long(item: Item) -> bool:
+    """Whether an item takes more than a short line."""
+    together = item.source + item.text
+    return "\n" in together or len(together) > SHORT
 
 
 def _text(content: str | list) -> Markup:

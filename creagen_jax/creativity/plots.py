@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
+import unicodedata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -15,10 +17,14 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from creagen_jax.creativity.estimate import Estimate
-from creagen_jax.creativity.page import Markup, escape, printable
-from creagen_jax.creativity.record import Curve
+from creagen_jax.creativity.page import Markup, escape, printable, tag
+from creagen_jax.creativity.record import Alignment, Curve
 
 WIDTH, HEIGHT, FONT = 430, 285, 10.5  # pixels of the drawing, which the page may stretch
+LETTER = 0.72 * FONT  # pixels of a letter, roughly
+CELL, LONGEST = 16, 14  # of an alignment: pixels of a cell, and characters of a label
+FAINT = 0.02  # weights below it are not drawn
+SIGNS = {"": "∅", " ": "␣", "\n": "↵", "\t": "⇥"}  # of units that show nothing
 
 # Colours of the style sheet (see `page.STYLE`) and the ones that stand for them while drawing.
 COLOURS = ("ink", "soft", "line", "paper", "run", "heldout", "copies", "noise", "chain")
@@ -114,6 +120,107 @@ def settings(
         _label_ends(axes, ends)
         words = f"Quality, novelty and diversity against {x_title}, in the table below as numbers."
         return _svg(figure, "settings", f"Profile by {x_title}", words)
+
+
+def frontier(
+    curves: Mapping[str, Sequence[tuple[str, Estimate, Estimate]]],
+    x_title: str,
+    y_title: str,
+    *,
+    name: str,
+) -> Markup:
+    """One measure against another: labelled points of each system, with intervals, joined in their
+    order. `name` tells the drawings of a page apart.
+    """
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = _axes(right=0.95)
+        styles = itertools.cycle(zip((RUN, COPIES, HELDOUT, NOISE, CHAIN), "osD^v", strict=True))
+        for (system, points), (color, marker) in zip(curves.items(), styles, strict=False):
+            x, x_low, x_high = _numbers([each for _, each, _ in points])
+            y, y_low, y_high = _numbers([each for _, _, each in points])
+            axes.errorbar(
+                x, y, (y - y_low, y_high - y), (x - x_low, x_high - x), label=system,
+                color=color, marker=marker, markersize=4.5, linewidth=1.4, elinewidth=0.6,
+            )  # fmt: skip
+            for (label, _, _), *place in zip(points, x, y, strict=True):
+                axes.annotate(
+                    label, place, (5, 4), textcoords="offset points", color=color, fontsize=8
+                )
+        axes.margins(0.1)
+        axes.legend(frameon=False, fontsize=9)
+        axes.set(xlabel=x_title, ylabel=y_title)
+        words = f"{y_title} against {x_title}, in the table below as numbers."
+        return _svg(figure, name, f"{x_title} and {y_title}", words)
+
+
+def alignment(found: Alignment, number: int) -> Markup:
+    """How much each target unit, down the side, attends to each source unit, along the top.
+
+    It keeps its size, whatever the page. `number` tells the drawings of a page apart.
+    """
+    top, side = (list(map(_label, units)) for units in (found.source, found.target))
+    turned = any(_columns(label) > 2 for label in top)
+    left = LETTER * max(map(_columns, side), default=0) + 8
+    high = LETTER * (max(map(_columns, top), default=0) if turned else 2) + 8
+    width, height = left + CELL * len(top) + 4, high + CELL * len(side) + 4
+    name = f"alignment-{number}"
+    return tag(
+        "svg",
+        tag("title", "Alignment", id=f"{name}-t"),
+        tag("desc", _most_attended(top, side, found.weights), id=f"{name}-d"),
+        _rectangle(left, high, len(top), len(side), style="fill:var(--card);stroke:var(--line)"),
+        [
+            _rectangle(left + CELL * s, high + CELL * t, fill_opacity=f"{weight:.2f}")
+            for t, row in enumerate(found.weights)
+            for s, weight in enumerate(row)
+            if weight >= FAINT
+        ],
+        [_above(label, left + CELL * (s + 0.5), high - 5, turned) for s, label in enumerate(top)],
+        [_unit(label, left - 5, high + CELL * (t + 0.5), "end") for t, label in enumerate(side)],
+        viewBox=f"0 0 {width:.0f} {height:.0f}",
+        role="img",
+        aria_labelledby=f"{name}-t {name}-d",
+        style=f"fill:var(--run);width:{width:.0f}px",
+    )
+
+
+def _label(unit: str) -> str:
+    unit = SIGNS.get(unit, unit)
+    return unit if len(unit) <= LONGEST else f"{unit[: LONGEST - 1]}…"
+
+
+def _columns(label: str) -> int:
+    """East Asian signs take two."""
+    return sum(1 + (unicodedata.east_asian_width(sign) in "WF") for sign in label)
+
+
+def _rectangle(x: float, y: float, columns: int = 1, rows: int = 1, **rest: str) -> Markup:
+    place = {"x": f"{x:.0f}", "y": f"{y:.0f}"}
+    return tag("rect", **place, width=CELL * columns, height=CELL * rows, **rest)
+
+
+def _above(label: str, x: float, y: float, turned: bool) -> Markup:
+    """The unit of a column, from the bottom to the top where it is turned."""
+    if turned:
+        return _unit(label, x, y, "start", " rotate(-90)")
+    return _unit(label, x, y - 0.35 * FONT, "middle")
+
+
+def _unit(label: str, x: float, y: float, anchor: str, turn: str = "") -> Markup:
+    """A unit at the height of its middle."""
+    transform = f"translate({x:.1f} {y:.1f}){turn} translate(0 {0.35 * FONT:.1f})"
+    style = f"fill:var(--ink);font-size:{FONT}px;text-anchor:{anchor}"
+    return tag("text", label, transform=transform, style=style)
+
+
+def _most_attended(top: list[str], side: list[str], weights: list[list[float]]) -> str:
+    """The alternative text."""
+    pairs = [
+        f"{label} from {top[int(np.argmax(row))]}"
+        for label, row in zip(side, weights, strict=True)
+        if row
+    ]
+    return f"Most attended: {', '.join(pairs)}."
 
 
 def plane(labels: Sequence[str], profiles: Sequence[dict[str, Estimate]]) -> Markup:

@@ -1,6 +1,6 @@
 """What one evaluation found: the objects that `report` renders, and report.json, the same.
 
-report.json holds the fields of `Report` below, under the same names, and `"schema": 2`. It is
+report.json holds the fields of `Report` below, under the same names, and `"schema": 3`. It is
 strict JSON: what is not known is null, never NaN. An estimate is
 
     {"value": 0.81, "low": 0.76, "high": 0.86, "method": "bootstrap", "n": 2000, "n_ref": 500,
@@ -18,6 +18,7 @@ import io
 import json
 import types
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,9 @@ from PIL import Image
 from creagen_jax.creativity.estimate import Estimate
 from creagen_jax.types import UserError
 
-SCHEMA = 2
+SCHEMA = 3
 AXES = ("quality", "novelty", "diversity")
+DIGITS = 3  # of the weights of an alignment
 LARGEST = 128  # pixels: longer sides of pictures are shrunk to it, to keep report.json small
 
 
@@ -102,6 +104,8 @@ class Item:
     spans: list[Span] = dataclasses.field(default_factory=list)
     marks: list[str] = dataclasses.field(default_factory=list)  # such as "in training data"
     label: str = ""  # the class that was asked for
+    source: str = ""  # the text that it was made from
+    reference: str = ""  # what a person made from it
     reason: str = ""  # of a reject: which test it failed
     picture: str = ""  # as `picture` makes it
 
@@ -149,6 +153,25 @@ class ClassRow:
 
 
 @dataclasses.dataclass(frozen=True)
+class Alignment:
+    """What each unit of an output was made from. Raises ValueError for weights of another shape."""
+
+    source: list[str]
+    target: list[str]
+    weights: list[list[float]]  # of each target unit, how much it attends to each source unit
+
+    def __post_init__(self) -> None:
+        if [len(row) for row in self.weights] != [len(self.source)] * len(self.target):
+            raise ValueError("an alignment needs a row for each target unit, of all source units")
+
+
+def alignment(source: Sequence[str], target: Sequence[str], weights_TS: np.ndarray) -> Alignment:
+    """An alignment whose weights are rounded, to keep report.json small."""
+    rows = np.asarray(weights_TS, np.float64).round(DIGITS).tolist()
+    return Alignment(list(source), list(target), rows)
+
+
+@dataclasses.dataclass(frozen=True)
 class Private:
     """Personal data of one kind in the generated items."""
 
@@ -176,6 +199,7 @@ class Report:
     curves: dict[str, Curve] = dataclasses.field(default_factory=dict)
     # "novelty": x is n, the line the share of n-grams that are not in the training data
     gallery: Gallery = dataclasses.field(default_factory=Gallery)
+    alignments: list[Alignment] = dataclasses.field(default_factory=list)
     classes: list[ClassRow] = dataclasses.field(default_factory=list)
     privacy: list[Private] = dataclasses.field(default_factory=list)  # of texts
 

@@ -8,7 +8,16 @@ from creagen_jax.creativity import catalogue, gallery, plots
 from creagen_jax.creativity.catalogue import SCALES
 from creagen_jax.creativity.estimate import Estimate
 from creagen_jax.creativity.page import Markup, join, page, table, tag
-from creagen_jax.creativity.record import AXES, SCHEMA, Anchor, ClassRow, Counts, Private, Report
+from creagen_jax.creativity.record import (
+    AXES,
+    SCHEMA,
+    Alignment,
+    Anchor,
+    ClassRow,
+    Counts,
+    Private,
+    Report,
+)
 from creagen_jax.creativity.words import (
     brief,
     headline,
@@ -38,6 +47,7 @@ def render(report: Report) -> str:
         "Profile": _profile(report),
         "Creative Yield": _funnel(report),
         "Samples": gallery.render(report.gallery, report.unit),
+        "Alignments": _alignments(report.alignments),
         "By class": _classes(report.classes),
         "Novelty by length": _curve(report),
         "All metrics": _metrics(report),
@@ -212,6 +222,25 @@ def _curve(report: Report) -> Markup | None:
         "they copy. A line below that of held-out data is made of training text."
     )
     return tag("figure", plots.novelty(report.curves["novelty"], unit), tag("figcaption", caption))
+
+
+# --- alignments ----------------------------------------------------------------------------------
+
+
+def _alignments(found: list[Alignment]) -> list[Markup] | None:
+    if not found:
+        return None
+    what = (
+        "Where the model looked: the source along the top, the output down the side. The stronger "
+        "the colour of a cell, the more the unit beside it attends to the one above it."
+    )
+    boxes = [
+        tag("div", plots.alignment(each, i), class_="wide", tabindex=0, role="region",
+            aria_label=f"Alignment {i}")
+        for i, each in enumerate(found, 1)
+    ]  # fmt: skip
+    side_by_side = "display:flex;flex-wrap:wrap;gap:0 2.5rem"
+    return [tag("p", what, class_="soft"), tag("div", boxes, style=side_by_side)]
 
 
 # --- tables --------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from creagen_jax.creativity.words import brief
 
 Rows = Sequence[tuple[str, Report]]  # reports by their labels
 
+TOLD = ("label_accuracy", "exact_match", "error_rate", "chrf")  # whether it does as it was told
 SAMPLES, PICTURES = 8, 10  # of each report, of texts and of pictures
 
 
@@ -102,9 +103,15 @@ def _samples(rows: Rows, what: str) -> Markup | list[Markup]:
 
 
 def _side_by_side(rows: Rows, what: str) -> Markup:
-    head = [what.capitalize(), *_main(rows[0][1])]
+    told = [name for name in TOLD if name in rows[0][1].metrics]
+    titles = [catalogue.metric(name).title for name in told]
+    head = [what.capitalize(), *_main(rows[0][1]), *titles]
     body = [
-        [label, *([brief(each), track(each)] for each in _main(report).values())]
+        [
+            label,
+            *([brief(each), track(each)] for each in _main(report).values()),
+            *(shown(report.metrics[name]) if name in report.metrics else "" for name in told),
+        ]
         for label, report in rows
     ]
     caption = "Each scale goes from 0 to 1, the value of held-out data."

@@ -12,17 +12,24 @@ A modality is a module of pure functions:
     units(totals)                              -> {"loss": nats per token, or a mean per example}
     save(dataset, folder)                      writes what sampling needs of the data
     load_codec(folder)                         -> Codec: from and to text, pictures, ...
+
+and, if an example is a pair of a source and a target,
+
+    sources(dataset, split)                    -> the sources of a split, as they are read
+    references(dataset, split)                 -> [(source, all its targets)]
+    targets(dataset)                           -> (module, Dataset) of the targets alone, as text
 """
 
 import importlib
 import pkgutil
 from types import ModuleType
+from typing import Any
 
 from creagen_jax.types import UserError
 
 HELPERS = {  # shared files that are no modality
     "batching", "caching", "corpus", "cutting", "image_sources", "image_store", "labels",
-    "pictures", "sources", "tokenizers",
+    "pair_sources", "pictures", "sources", "tokenizers",
 }  # fmt: skip
 
 
@@ -36,3 +43,11 @@ def get(name: str) -> ModuleType:
     if name not in names():
         raise UserError(f"unknown kind of data '{name}'; choose one of {', '.join(names())}")
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def targets(modality: ModuleType, dataset: Any) -> tuple[ModuleType, Any]:
+    """What is generated, as data of its own: of pairs the targets, else the data as it is.
+
+    For what reads no source, such as a Markov chain or the search for copies.
+    """
+    return modality.targets(dataset) if hasattr(modality, "targets") else (modality, dataset)

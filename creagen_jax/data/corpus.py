@@ -58,7 +58,7 @@ def missing(shares: dict[str, float], splits: Iterable[str]) -> dict[str, float]
 
 
 def from_lines(
-    source: Lines, *, kind: str, vocab: int, shares: dict[str, float], labelled: bool
+    source: Lines, *, kind: str | Tokenizer, vocab: int, shares: dict[str, float], labelled: bool
 ) -> Corpus:
     """Lines, each END c1 .. cn END; equal lines of a source without splits share a split.
 

@@ -40,8 +40,9 @@ class Config(config.Data):
     """Folder of prepared TFDS sets; empty for $TFDS_DATA_DIR or ~/tensorflow_datasets."""
     unit: Literal["auto", "stream", "line"] = "auto"
     """One long text, or one example a line; auto: a file of plain text is a stream."""
-    tokenizer: Literal["char", "byte", "bpe"] = "char"
-    """A token is a character, a UTF-8 byte, or a piece found by byte-pair encoding."""
+    tokenizer: Literal["char", "byte", "bpe", "word"] = "char"
+    """A token is a character, a UTF-8 byte, a piece found by byte-pair encoding, or (of lines) a
+    word: what spaces part."""
     vocab: int = 2048
     """V of the BPE tokenizer, in tokens (at least 258); the others find theirs."""
     length: int = 0
@@ -147,13 +148,19 @@ def load(cfg: Config, *, cache: str | os.PathLike | None = None) -> Dataset:
         source = sources.embedded(cfg.source)
     how = {"kind": cfg.tokenizer, "vocab": cfg.vocab, "shares": shares}
     if isinstance(source, sources.Lines):
-        return _lines(cfg, corpus.from_lines(source, **how, labelled=cfg.labels))
+        return of_lines(cfg, corpus.from_lines(source, **how, labelled=cfg.labels))
+    if cfg.tokenizer == "word":
+        raise UserError(
+            f"{source.name} is a stream, whose line breaks words would lose; choose --data.unit "
+            "line, or --data.tokenizer char, byte or bpe"
+        )
     user_cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     folder = Path(cache or f"{user_cache}/creagen_jax").expanduser()
     return _stream(cfg, corpus.from_stream(source, **how, cache=folder))
 
 
-def _lines(cfg: Config, data: Corpus) -> Dataset:
+def of_lines(cfg: Config, data: Corpus) -> Dataset:
+    """Tokenised lines as a data set. Raises UserError for an order that lines do not have."""
     if cfg.order == "consecutive":
         raise UserError("--data.order consecutive needs a stream; this data is one example a line")
     predictions = {name: np.diff(split.offsets) - 1 for name, split in data.splits.items()}

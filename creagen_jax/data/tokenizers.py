@@ -1,4 +1,5 @@
-"""Text to token ids and back, without loss: bytes, characters, byte-level BPE.
+"""Text to token ids and back, without loss: bytes, characters, byte-level BPE; or words, which lose
+only the kind of space between them.
 
 Every id stands for a fixed string of bytes, so decoding is one join, and characters and bytes of
 any tokens can be counted without decoding them.
@@ -43,6 +44,7 @@ class Tokenizer:
 
     kind: str
     pieces: tuple[bytes, ...]
+    joiner: bytes = b""  # what stands between the pieces of a text
 
     @property
     def vocab(self) -> int:
@@ -115,6 +117,48 @@ class Char(Tokenizer):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Word(Tokenizer):
+    """One token a word of the training text, in sorted order; words are what spaces separate.
+
+    All space between two words becomes one space character, which counts with the word before it;
+    that of the last word stands for the END's newline, and END itself counts as nothing.
+    """
+
+    words: tuple[str, ...]
+    kind = "word"
+    joiner = b" "
+
+    @functools.cached_property
+    def pieces(self) -> tuple[bytes, ...]:
+        return (*_SPECIAL_PIECES, *(word.encode() for word in self.words))
+
+    @functools.cached_property
+    def chars_V(self) -> np.ndarray:
+        return np.array([0, 2, *(len(word) + 1 for word in self.words)], np.int32)
+
+    @functools.cached_property
+    def bytes_V(self) -> np.ndarray:
+        return np.array([0, 2, *(len(piece) + 1 for piece in self.pieces[SPECIAL:])], np.int32)
+
+    @functools.cached_property
+    def _id_of_word(self) -> dict[str, int]:
+        return {word: i for i, word in enumerate(self.words, SPECIAL)}
+
+    def encode(self, text: str, *, unknown: bool = False) -> np.ndarray:
+        words = _words(text)
+        unseen = [word for word in words if word not in self._id_of_word]
+        if unseen and not unknown:
+            raise UserError(
+                f"word {unseen[0]!r} is not in the training text; unseen words in this text: "
+                f"{len(unseen)}, distinct: {len(set(unseen))}"
+            )
+        return np.array([self._id_of_word.get(word, UNKNOWN) for word in words], np.int32)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self.joiner.join(self.pieces[i] for i in ids if i != END).decode()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class BPE(Tokenizer):
     """Byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019): any text."""
 
@@ -137,11 +181,14 @@ class BPE(Tokenizer):
         return np.fromiter(itertools.chain.from_iterable(ids), np.int32) + SPECIAL
 
 
-def train(kind: str, chunks: Iterable[str], vocab: int = 0) -> Tokenizer:
+def train(kind: str | Tokenizer, chunks: Iterable[str], vocab: int = 0) -> Tokenizer:
     """The tokenizer of the training text that `chunks` make up; `vocab` is V, for BPE only.
 
-    BPE may find fewer merges than asked for. Raises UserError for an unknown kind, too small V.
+    BPE may find fewer merges than asked for. A `kind` that is a tokenizer is trained already. No
+    word may go on from one chunk to the next. Raises UserError for an unknown kind, too small V.
     """
+    if isinstance(kind, Tokenizer):
+        return kind
     if kind == "byte":
         return Byte()
     if kind == "char":
@@ -149,9 +196,11 @@ def train(kind: str, chunks: Iterable[str], vocab: int = 0) -> Tokenizer:
         for chunk in chunks:
             seen[_code_points(chunk)] = True
         return Char("".join(map(chr, np.flatnonzero(seen))))
+    if kind == "word":
+        return Word(tuple(sorted({word for chunk in chunks for word in _words(chunk)})))
     if kind == "bpe":
         return BPE(_train_bpe(chunks, vocab))
-    raise UserError(f"unknown tokenizer '{kind}'; choose one of byte, char, bpe")
+    raise UserError(f"unknown tokenizer '{kind}'; choose one of byte, char, bpe, word")
 
 
 def save(tokenizer: Tokenizer, path: Path) -> None:
@@ -159,6 +208,8 @@ def save(tokenizer: Tokenizer, path: Path) -> None:
     state = {"kind": tokenizer.kind}
     if isinstance(tokenizer, Char):
         state["characters"] = tokenizer.characters
+    if isinstance(tokenizer, Word):
+        state["words"] = tokenizer.words
     if isinstance(tokenizer, BPE):
         state["model"] = tokenizer.model.to_str()
     path.write_text(json.dumps(state))
@@ -169,6 +220,8 @@ def load(path: Path) -> Tokenizer:
     state = json.loads(path.read_text())
     if state["kind"] == "char":
         return Char(state["characters"])
+    if state["kind"] == "word":
+        return Word(tuple(state["words"]))
     if state["kind"] == "bpe":
         return BPE(huggingface.Tokenizer.from_str(state["model"]))
     return Byte()
@@ -188,6 +241,11 @@ def split_at_newlines(text: str, size: int) -> Iterator[str]:
 def _code_points(text: str) -> np.ndarray:
     utf8(text)
     return np.frombuffer(text.encode("utf-32-le"), np.uint32)
+
+
+def _words(text: str) -> list[str]:
+    utf8(text)
+    return text.split()
 
 
 def _train_bpe(chunks: Iterable[str], vocab: int) -> huggingface.Tokenizer:

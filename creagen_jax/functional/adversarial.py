@@ -1,9 +1,10 @@
-"""Adversarial training: losses, gradient penalties, augmentation of what the critic sees.
+"""Adversarial training: losses, gradient penalties, augmentation of what the critic sees, gradients
+through tokens, signs of collapse.
 
 A critic, or discriminator, gives one logit an example: high for what it takes to be real. No
 critic may normalise over the batch, or the gradients of one example would hold those of others.
 
-Letters: B batch, H W C image, D numbers of an example.
+Letters: B batch, H W C image, D numbers of an example, T time, V vocabulary.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from creagen_jax.types import UserError
 
@@ -204,6 +205,71 @@ def augmentations(policy: tuple[str, ...]) -> list[Callable[[Array, Array], Arra
     return [AUGMENTATIONS[name] for name in names]
 
 
+# --- gradients through tokens --------------------------------------------------------------------
+
+
+def gumbel_softmax(
+    rng: Key[Array, ""], logits: Float[Array, "*shape V"], temperature: Float[Array, ""] | float
+) -> Float[Array, "*shape V"]:
+    """One-hot samples of softmax(logits), with the gradient of a relaxation of them.
+
+    Jang et al. 2017, eq. 1 (the sample), eq. 2 (the relaxation, also Maddison et al. 2017) and
+    section 2.2 (straight through). The gradient is biased; the temperature, above 0, trades its
+    bias, which grows with it, for its variance.
+    """
+    noise = jax.random.gumbel(rng, logits.shape, logits.dtype)
+    return straight_through(logits + noise, temperature)
+
+
+def straight_through(
+    scores: Float[Array, "*shape V"], temperature: Float[Array, ""] | float
+) -> Float[Array, "*shape V"]:
+    """The one-hot vector of the highest score, with the gradient of softmax(scores / temperature).
+
+    Where the scores are logits plus Gumbel noise, this is `gumbel_softmax`.
+    """
+    soft = jax.nn.softmax(scores / temperature)
+    hard = jax.nn.one_hot(scores.argmax(-1), scores.shape[-1], dtype=soft.dtype)
+    # Forward exactly `hard`: hard + soft - soft would be off by a rounding error.
+    return hard + (soft - jax.lax.stop_gradient(soft))
+
+
+def annealed(start: float, end: float, progress: Float[Array, ""] | float) -> Scalar:
+    """From `start` at progress 0 to `end` at 1 and later, by a constant factor in equal times, as
+    RelGAN has it (Nie et al. 2019)."""
+    return start * (end / start) ** jnp.clip(progress, 0, 1)
+
+
+def policy_gradient_loss(
+    log_prob_BT: Float[Array, "B T"],
+    reward_BT: Float[Array, "B T"],
+    baseline_BT: Float[Array, "B T"],
+    mask_BT: Float[Array, "B T"],
+) -> Scalar:
+    """A loss whose gradient is an unbiased estimate of that of -E[reward].
+
+    The policy gradient of SeqGAN (Yu et al. 2017, eq. 6 and 7; Williams 1992), the mean over rows:
+
+        -1/B sum_b sum_t (reward_bt - baseline_bt) log p(x_bt | x_b1 .. x_b,t-1)
+
+    reward_BT is an estimate of what follows from token t, and baseline_BT of the same before token
+    t is chosen: it must not depend on that token, and then changes the variance alone.
+    """
+    advantage_BT = jax.lax.stop_gradient(reward_BT - baseline_BT) * mask_BT
+    return -jnp.sum(advantage_BT * log_prob_BT) / len(log_prob_BT)
+
+
+def baseline_loss(
+    baseline_BT: Float[Array, "B T"],
+    reward_BT: Float[Array, "B T"],
+    mask_BT: Float[Array, "B T"],
+) -> Scalar:
+    """Mean square of reward - baseline: least where the baseline is the expected reward, of which
+    it learns, and the reward learns nothing."""
+    error_BT = (jax.lax.stop_gradient(reward_BT) - baseline_BT) * mask_BT
+    return jnp.sum(error_BT**2) / jnp.maximum(mask_BT.sum(), 1)
+
+
 # --- collapse ------------------------------------------------------------------------------------
 
 
@@ -216,3 +282,22 @@ def distances(a: Float[Array, "A ..."], b: Float[Array, "B ..."]) -> Float[Array
     product_AB = jnp.matmul(a_AD, b_BD.T, precision="highest")
     square_AB = jnp.sum(a_AD**2, axis=1)[:, None] + jnp.sum(b_BD**2, axis=1) - 2 * product_AB
     return _sqrt(square_AB / b_BD.shape[1])
+
+
+def distinct(
+    tokens_BT: Int[Array, "B T"], mask_BT: Float[Array, "B T"] | Bool[Array, "B T"], n: int
+) -> Scalar:
+    """Distinct runs of n tokens among all runs of n tokens, over a whole batch (distinct-n of Li
+    et al. 2016, section 5.2): 1 if none occurs twice, and near 0 if all rows are alike.
+
+    mask_BT counts the first tokens of each row; a run counts if its last token does. NaN never: 0
+    where there is no run.
+    """
+    T = tokens_BT.shape[1]
+    runs_NR = jnp.stack([tokens_BT[:, i : T - n + 1 + i].ravel() for i in range(n)])
+    counts_R = mask_BT[:, n - 1 :].ravel() > 0
+    # Sorted, equal runs are neighbours; those that do not count come last.
+    order_R = jnp.lexsort([*runs_NR, ~counts_R])
+    runs_NR, counts_R = runs_NR[:, order_R], counts_R[order_R]
+    new_R = jnp.any(runs_NR != jnp.roll(runs_NR, 1, axis=1), axis=0).at[0].set(True)
+    return jnp.sum(new_R & counts_R) / jnp.maximum(counts_R.sum(), 1)

@@ -1,34 +1,74 @@
-"""Scaled dot-product attention.
+"""Attention: scaled dot products, additive scores, and what may be seen.
 
-Letters: B batch, T queries, S keys, N heads, K head width.
+Letters: B batch, T queries, S keys, N heads, K head width, A width of the additive score, M width
+of the additive attention's values.
 """
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 
 def dot_product_attention(
     q_BTNK: Float[Array, "B T N K"],
     k_BSNK: Float[Array, "B S N K"],
     v_BSNK: Float[Array, "B S N K"],
-    mask_BTS: Bool[Array, "#B T S"],
+    mask_BTS: Bool[Array, "#B #T S"],
 ) -> Float[Array, "B T N K"]:
     """Attention(Q, K, V) = softmax(Q K^T / sqrt(K)) V  (Vaswani et al. 2017, eq. 1).
 
-    `mask_BTS` (broadcast over B if its first axis is 1) is True where a query may look. The softmax
-    is taken in float32 whatever the inputs are.
+    `mask_BTS` (broadcast over B and T where they are 1) is True where a query may look.
     """
+    weights_BNTS = dot_product_weights(q_BTNK, k_BSNK, mask_BTS).astype(v_BSNK.dtype)
+    return jnp.einsum("bnts,bsnk->btnk", weights_BNTS, v_BSNK)
+
+
+def dot_product_weights(
+    q_BTNK: Float[Array, "B T N K"],
+    k_BSNK: Float[Array, "B S N K"],
+    mask_BTS: Bool[Array, "#B #T S"],
+) -> Float[Array, "B N T S"]:
+    """The softmax of `dot_product_attention`, in float32 whatever the inputs are."""
     scale = q_BTNK.shape[-1] ** -0.5
     scores_BNTS = jnp.einsum("btnk,bsnk->bnts", q_BTNK * scale, k_BSNK)
-    scores_BNTS = scores_BNTS.astype(jnp.float32)
-    scores_BNTS = jnp.where(mask_BTS[:, None], scores_BNTS, jnp.finfo(jnp.float32).min)
-    weights_BNTS = jax.nn.softmax(scores_BNTS).astype(v_BSNK.dtype)
-    return jnp.einsum("bnts,bsnk->btnk", weights_BNTS, v_BSNK)
+    return _masked_softmax(scores_BNTS, mask_BTS[:, None])
+
+
+def additive_attention(
+    q_BA: Float[Array, "B A"],
+    k_BSA: Float[Array, "B S A"],
+    v_BSM: Float[Array, "B S M"],
+    score_A: Float[Array, " A"],
+    mask_BS: Bool[Array, "B S"],
+) -> tuple[Float[Array, "B M"], Float[Array, "B S"]]:
+    """One step's context c_i and weights alpha_i (Bahdanau et al. 2015, eq. 5-6 and A.1.2).
+
+        e_ij = v_a . tanh(W_a s_{i-1} + U_a h_j)
+        alpha_ij = exp(e_ij) / sum_k exp(e_ik)
+        c_i = sum_j alpha_ij h_j
+
+    `q_BA` is W_a s_{i-1}, `k_BSA` U_a h_j, `v_BSM` h_j, `score_A` v_a. `mask_BS` is True where the
+    step may look. The softmax is taken in float32.
+    """
+    scores_BS = jnp.tanh(q_BA[:, None] + k_BSA) @ score_A
+    weights_BS = _masked_softmax(scores_BS, mask_BS)
+    return jnp.einsum("bs,bsm->bm", weights_BS.astype(v_BSM.dtype), v_BSM), weights_BS
+
+
+def _masked_softmax(scores: Array, mask: Array) -> Array:
+    """Over the last axis, in float32, of the scores where the mask, broadcast, is True."""
+    scores = jnp.where(mask, scores.astype(jnp.float32), jnp.finfo(jnp.float32).min)
+    return jax.nn.softmax(scores)
 
 
 def causal_mask(length: int) -> Bool[Array, "1 T T"]:
     """Position t sees positions 0 .. t."""
     return jnp.tri(length, dtype=bool)[None]
+
+
+def mask_to_end(tokens_BS: Int[Array, "B S"], end: int) -> Bool[Array, "B S"]:
+    """True up to and including the first `end` of each row; everywhere if there is none."""
+    is_end_BS = tokens_BS == end
+    return jnp.cumsum(is_end_BS, axis=1) - is_end_BS == 0

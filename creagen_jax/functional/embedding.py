@@ -1,6 +1,6 @@
 """Tokens and positions as vectors.
 
-Letters: B batch, T time, V vocabulary, D model width, N heads, K head width.
+Letters: B batch, T time, V vocabulary, C classes, D model width, N heads, K head width.
 """
 
 from __future__ import annotations
@@ -12,6 +12,12 @@ from jaxtyping import Array, Float, Int
 def embed(table_VD: Float[Array, "V D"], tokens: Int[Array, "*shape"]) -> Float[Array, "*shape D"]:
     """Rows of the table. Token ids are checked on the host, before they come here."""
     return table_VD[tokens]
+
+
+def embed_label(table_CD: Float[Array, "C D"], label_B: Int[Array, " B"]) -> Float[Array, "B D"]:
+    """Rows of the table, and zeros for a label of -1: no label, as classifier-free guidance wants
+    a part of the training to be (Ho & Salimans 2022, section 3.2)."""
+    return jnp.where(label_B[:, None] < 0, 0, embed(table_CD, label_B))
 
 
 def sinusoidal(position_BT: Int[Array, "B T"], width: int) -> Float[Array, "B T D"]:

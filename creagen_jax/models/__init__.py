@@ -19,7 +19,12 @@ and exactly one way to draw:
     "diffusion"        denoise(params, cfg, x, sigma_B, condition_B) -> estimate of the clean x
     "latent"           generate(params, cfg, z_BZ, condition_B)  -> x; the latent is standard normal
 
-where a condition of None is that of a model without classes; to `denoise`, no class at all.
+where a condition of None is that of a model without classes; to `denoise`, and to `init_carry` of
+a model with classes, no class at all. To `init_carry` the condition is
+
+    label_B [n] int32, -1 for no label     of a family that reads no source
+    {"source": [n, S] int32, "label"}      of one that does: END alone is no source; the label as
+                                           above, or None
 `tx` is the optax transformation that `optim.py` made from the configuration.
 """
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from creagen_jax import config
 from creagen_jax.functional import recurrent
-from creagen_jax.functional.embedding import embed
+from creagen_jax.functional.embedding import embed, embed_label
 from creagen_jax.functional.layers import dropout
 from creagen_jax.models import _language
 from creagen_jax.models._layers import cast
@@ -33,6 +33,8 @@ class Config(config.Model):
     """Recurrent layers, stacked."""
     dropout: float = 0.0
     """Share of units dropped between layers and before the output (Zaremba et al. 2014)."""
+    label_dropout: float = 0.0
+    """Share of examples whose class is withheld, so that guidance has an unconditional model."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type to compute in; parameters stay float32."""
 
@@ -62,7 +64,7 @@ class Network(nn.Module):
         x_BTD = embed(embed_VD, tokens_BT)
         if self.classes:  # added to every token, so that it is never forgotten
             label_CD = self.param("embed_label", nn.initializers.normal(1.0), (self.classes, width))
-            x_BTD += embed(label_CD, condition_B)[:, None]
+            x_BTD += embed_label(label_CD, condition_B)[:, None]
         rngs = [None] * self.cfg.depth if rng is None else jax.random.split(rng, self.cfg.depth)
         after = []
         for layer in range(self.cfg.depth):
@@ -118,6 +120,8 @@ def _forward(cell: Cell, cfg: Config):
 
 
 def init(cell: Cell, rng, cfg: Config, spec: Spec, tx) -> TrainState:
+    """Raises UserError as `_language.check` does."""
+    _language.check(cfg, spec)
     network = Network(cfg, cell, spec.vocab, spec.classes)
     tokens_BT, label_B = jnp.zeros((1, 1), jnp.int32), jnp.zeros(1, jnp.int32)
     start = cast(zeros(cell, cfg, 1), "float32")  # as the parameters are
@@ -127,7 +131,7 @@ def init(cell: Cell, rng, cfg: Config, spec: Spec, tx) -> TrainState:
 
 
 def make_step(cell: Cell, cfg: Config, spec: Spec, tx):
-    return _language.make_step(_forward(cell, cfg), tx)
+    return _language.make_step(_forward(cell, cfg), tx, dropout=cfg.label_dropout)
 
 
 def eval_metrics(cell: Cell, params: Params, cfg: Config, batch: Batch, rng):
@@ -135,7 +139,7 @@ def eval_metrics(cell: Cell, params: Params, cfg: Config, batch: Batch, rng):
 
 
 def init_carry(cell: Cell, params: Params, cfg: Config, n: int, condition_B):
-    return {"layers": zeros(cell, cfg, n), "condition": condition_B}
+    return {"layers": zeros(cell, cfg, n), "condition": _language.labels(params, n, condition_B)}
 
 
 def next_logits(cell: Cell, params: Params, cfg: Config, carry, token_B):

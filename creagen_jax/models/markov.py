@@ -44,8 +44,10 @@ class Config(config.Model):
 def init(rng: jax.Array, cfg: Config, spec: Spec, tx=None) -> TrainState:
     """Nothing counted: every token is as likely as any other. `rng` and `tx` are not used.
 
-    Raises UserError for an order below 1 or a class weight outside 0 to 1.
+    Raises UserError for an order below 1, a class weight outside 0 to 1, or data with a source.
     """
+    if spec.source:
+        raise UserError("a Markov chain reads no source, but the data are pairs; choose seq2seq")
     if cfg.order < 1:
         raise UserError(f"model.order is {cfg.order}: an n-gram has 1 token or more")
     if not 0 <= cfg.class_weight <= 1:

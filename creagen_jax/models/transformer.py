@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from creagen_jax import config
 from creagen_jax.functional.attention import causal_mask, dot_product_attention
-from creagen_jax.functional.embedding import embed, rotary, sinusoidal
+from creagen_jax.functional.embedding import embed, embed_label, rotary, sinusoidal
 from creagen_jax.functional.layers import dropout, rms_norm
 from creagen_jax.models import _language
 from creagen_jax.models._layers import cast
@@ -51,6 +51,8 @@ class Config(config.Model):
     """Relative positions turned into queries and keys, or absolute ones added to the embedding."""
     dropout: float = 0.0
     """Share of units dropped after the embedding, the attention and the perceptron."""
+    label_dropout: float = 0.0
+    """Share of examples whose class is withheld, so that guidance has an unconditional model."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type to compute in; parameters stay float32."""
 
@@ -94,7 +96,7 @@ class Network(nn.Module):
         x_BTD = embed(self.param("embed", normal, (self.vocab, cfg.width)), tokens_BT)
         if self.classes:
             label_CD = self.param("embed_label", normal, (self.classes, cfg.width))
-            x_BTD += embed(label_CD, condition_B)[:, None]
+            x_BTD += embed_label(label_CD, condition_B)[:, None]
         if cfg.position == "sinusoidal":
             x_BTD += sinusoidal(position_BT, cfg.width).astype(x_BTD.dtype)
         x_BTD = dropout(rngs[-1], rms_norm(x_BTD), cfg.dropout)
@@ -134,7 +136,9 @@ def _forward(cfg: Config):
 
 
 def init(rng, cfg: Config, spec: Spec, tx) -> TrainState:
-    """Raises UserError where widths do not divide, or the windows are longer than the context."""
+    """Raises UserError where widths do not divide, or the windows are longer than the context, and
+    as `_language.check` does."""
+    _language.check(cfg, spec)
     if cfg.width % cfg.heads or (cfg.width // cfg.heads) % 2:
         raise UserError(
             f"model.width {cfg.width} must be an even multiple of model.heads {cfg.heads}"
@@ -152,7 +156,7 @@ def init(rng, cfg: Config, spec: Spec, tx) -> TrainState:
 
 
 def make_step(cfg: Config, spec: Spec, tx):
-    return _language.make_step(_forward(cfg), tx)
+    return _language.make_step(_forward(cfg), tx, dropout=cfg.label_dropout)
 
 
 def eval_metrics(params: Params, cfg: Config, batch: Batch, rng):
@@ -167,7 +171,7 @@ def init_carry(params: Params, cfg: Config, n: int, condition_B):
         "values": (cache,) * cfg.depth,
         "tokens": jnp.zeros((n, cfg.context), jnp.int32),
         "length": jnp.zeros(n, jnp.int32),
-        "condition": condition_B,
+        "condition": _language.labels(params, n, condition_B),
     }
 
 

@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from creagen_jax.sampling import avoiding
 from creagen_jax.sampling.filters import forbid
+from creagen_jax.sampling.matching import Matcher
 from creagen_jax.sampling.tokens import Carry, NextLogits, prefill
 
 
@@ -36,6 +38,7 @@ def beam_search(
     length_penalty: float = 0.6,
     end: int = 0,
     forbidden: Sequence[int] = (),
+    avoided: Matcher | None = None,
 ) -> tuple[Int[Array, "B K T"], Int[Array, "B K"], Float[Array, "B K"]]:
     """The `beams` best continuations of each prompt, best first.
 
@@ -46,18 +49,26 @@ def beam_search(
 
     (Wu et al. 2016, eq. 14), where |Y| counts END; one beam is greedy decoding.
 
+    With `avoided` (see `avoiding.build`), they are the best of those that contain no avoided text.
+
     Takes the prompts as `tokens.start` does, and a carry of B samples. Returns tokens
     [B, beams, length] (END from the first END on), lengths [B, beams] (tokens before END) and
     scores [B, beams] in nats, -inf where there are fewer sequences than beams.
     """
     B, K = len(prompt_BP), beams
 
-    def step(state):
-        logits, carry = next_logits(state.carry, state.token.reshape(B * K))
+    def next_log_prob(carry, token):
+        logits, carry = next_logits(carry, token)
         logits = logits.astype(jnp.float32)
-        log_prob_BKV = jax.nn.log_softmax(forbid(logits, forbidden) if forbidden else logits)
-        V = log_prob_BKV.shape[-1]
-        log_prob_BKV = log_prob_BKV.reshape(B, K, V)
+        return jax.nn.log_softmax(forbid(logits, forbidden) if forbidden else logits), carry
+
+    if avoided:  # what is left of the probabilities is not shared out again: it ranks whole texts
+        carry, next_log_prob = avoiding.start(carry, B), avoiding.restrained(next_log_prob, avoided)
+
+    def step(state):
+        log_prob_BV, carry = next_log_prob(state.carry, state.token.reshape(B * K))
+        V = log_prob_BV.shape[-1]
+        log_prob_BKV = log_prob_BV.reshape(B, K, V)
         # A finished hypothesis has one continuation, END at no cost, and is always kept.
         stay_V = jnp.where(jnp.arange(V) == end, 0.0, -jnp.inf)
         log_prob_BKV = jnp.where(state.done[..., None], stay_V, log_prob_BKV)
@@ -83,7 +94,7 @@ def beam_search(
         alive_BK = ~state.done & (state.log_prob > -jnp.inf)
         return (state.step < length) & alive_BK.any()
 
-    carry, token_B = prefill(next_logits, carry, prompt_BP, prompt_len_B)
+    carry, token_B = prefill(next_log_prob, carry, prompt_BP, prompt_len_B)
     state = BeamState(
         carry=jax.tree.map(lambda leaf: jnp.repeat(leaf, K, axis=0), carry),
         step=jnp.int32(0),

@@ -32,6 +32,7 @@ class Sampling:
     no_repeat_ngram: int = 0  # no run of this many tokens occurs twice; 2 or more, 0 is off
     beams: int = 0  # beam search of this width, without chance; 0 draws at random
     length_penalty: float = 0.6  # beam search: 0 favours short results, 1 long ones
+    guidance: float = 1.0  # 0 draws without the condition, 1 with it, above 1 more typical of it
 
     @property
     def needs_counts(self) -> bool:
@@ -60,11 +61,17 @@ def validate(settings: Sampling) -> None:
         ("no_repeat_ngram", s.no_repeat_ngram == 0 or s.no_repeat_ngram >= 2, "0 (off), or from 2"),
         ("beams", s.beams >= 0, "0 (off) or more"),
         ("length_penalty", 0 <= s.length_penalty < math.inf, "0 or more"),
+        ("guidance", 0 <= s.guidance < math.inf, "0 (without the condition), 1 (with it) or more"),
     ):
         if not inside:
             raise UserError(f"{name} is {getattr(s, name)}; choose {choices}")
     if s.beams:
-        plain = Sampling(beams=s.beams, length_penalty=s.length_penalty)
+        plain = Sampling(
+            temperature=1.0 if s.temperature else 0.0,  # greedy is without chance, too
+            beams=s.beams,
+            length_penalty=s.length_penalty,
+            guidance=s.guidance,
+        )
         for field in dataclasses.fields(s):
             if getattr(s, field.name) != getattr(plain, field.name):
                 raise UserError(f"beam search ignores {field.name}; set one of the two")

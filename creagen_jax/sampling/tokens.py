@@ -10,8 +10,8 @@ Sample b draws its token at position t (prompt included) with fold_in(key(seed_b
 on its own seed and prompt only, not on the batch around it.
 
 With a guard (see `copying.py`), a token is drawn twice with that key, of all tokens and of those
-that the guard allows; where the two differ the guard has stepped in. If it allows none, the sample
-ends.
+that the guard allows; where the two differ the guard has stepped in. A sample that has no token
+left ends, even if END is forbidden or refused by the guard.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Int8, Key
 
-from creagen_jax.sampling import copying
+from creagen_jax.sampling import avoiding, copying
 from creagen_jax.sampling.filters import Sampling, forbid, process
+from creagen_jax.sampling.matching import Matcher
 
 Carry = Any
 NextLogits = Callable[[Carry, Array], tuple[Array, Carry]]
@@ -64,6 +65,7 @@ def decode(
     end: int = 0,
     forbidden: Sequence[int] = (),
     guard: copying.Guard | None = None,
+    avoided: Matcher | None = None,
 ) -> tuple[Int[Array, "B T"], Int[Array, " B"], Bool[Array, " B"]]:
     """Draws up to `length` tokens after each prompt.
 
@@ -72,11 +74,12 @@ def decode(
     """
     state = start(
         next_logits, carry, prompt_BP, prompt_len_B, seeds_B,
-        length=length, settings=settings, end=end, guard=guard,
+        length=length, settings=settings, end=end, guard=guard, avoided=avoided,
     )  # fmt: skip
     state, tokens_BT = advance(
-        next_logits, state, length, settings=settings, end=end, forbidden=forbidden, guard=guard
-    )
+        next_logits, state, length,
+        settings=settings, end=end, forbidden=forbidden, guard=guard, avoided=avoided,
+    )  # fmt: skip
     return tokens_BT, (tokens_BT != end).sum(-1), state.done
 
 
@@ -91,6 +94,7 @@ def start(
     settings: Sampling,
     end: int = 0,
     guard: copying.Guard | None = None,
+    avoided: Matcher | None = None,
 ) -> DecodeState:
     """Feeds the prompts to the model; the state is ready to draw up to `length` tokens.
 
@@ -100,8 +104,11 @@ def start(
     length        how many tokens will be drawn at most: the size of the history, if one is kept
     end           the id of END, which the penalties do not count
     guard         the one that `advance` will get
+    avoided       texts that no sample may contain (see `avoiding.build`), as `advance` will get it
     """
     B, P = prompt_BP.shape
+    if avoided:
+        next_logits, carry = avoiding.restrained(next_logits, avoided), avoiding.start(carry, B)
     carry, token_B = prefill(next_logits, carry, prompt_BP, prompt_len_B)
     position_B = jnp.full(B, P, jnp.int32) if prompt_len_B is None else prompt_len_B
     counts_BV = history_BL = guarded_BL = None
@@ -137,19 +144,28 @@ def prefill(
     def feed(carry, inputs):
         token_B, inside_B = inputs
         _, fed = next_logits(carry, token_B)
+        # A row whose prompt is over stays as it is.
+        return fed if prompt_len_B is None else select_rows(inside_B, fed, carry)
+
+    def step(carry, inputs):
         if prompt_len_B is None:
-            return fed, None
-
-        def select(new, old):  # a row whose prompt is over keeps its carry
-            return jnp.where(inside_B.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-
-        return jax.tree.map(select, fed, carry), None
+            return feed(carry, inputs), None
+        return jax.lax.cond(inputs[1].any(), feed, lambda carry, _: carry, carry, inputs), None
 
     B, P = prompt_BP.shape
     last_B = jnp.full(B, P - 1) if prompt_len_B is None else prompt_len_B - 1
     inside_PB = jnp.arange(P - 1)[:, None] < last_B
-    carry, _ = jax.lax.scan(feed, carry, (prompt_BP[:, :-1].T, inside_PB))
+    carry, _ = jax.lax.scan(step, carry, (prompt_BP[:, :-1].T, inside_PB))
     return carry, prompt_BP[jnp.arange(B), last_B]
+
+
+def select_rows(chosen_B: Bool[Array, " B"], new: Carry, old: Carry) -> Carry:
+    """The carry that is `new` in the chosen samples and `old` in the others."""
+
+    def select(new, old):
+        return jnp.where(chosen_B.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+    return jax.tree.map(select, new, old)
 
 
 def advance(
@@ -161,45 +177,46 @@ def advance(
     end: int = 0,
     forbidden: Sequence[int] = (),
     guard: copying.Guard | None = None,
+    avoided: Matcher | None = None,
 ) -> tuple[DecodeState, Int[Array, "B T"]]:
     """Draws the next `steps` tokens, never one of `forbidden`. Returns state, tokens [B, steps].
 
-    A sample that drew END goes on as END. One that has no token left ends, even if END is forbidden
-    or refused by the guard.
+    A sample that drew END goes on as END.
     """
     rows_B = jnp.arange(len(state.token))
+    if avoided:
+        next_logits = avoiding.restrained(next_logits, avoided)
 
     def choose(state, logits_BV):
+        """A token of those whose logits are not -inf, END where there is none; and where so."""
+        stuck_B = jnp.isneginf(logits_BV).all(-1)
         logits_BV = process(
-            logits_BV,
+            # The filters want at least one token; what they make of a stuck row is not used.
+            jnp.where(stuck_B[:, None], 0.0, logits_BV),
             settings,
-            forbidden=forbidden,
             counts_BV=state.counts,
             history_BL=state.history,
             length_B=state.position,
         )
         token_B = _draw(state.key, state.position, logits_BV, settings)
-        return jnp.where(state.done, end, token_B)
+        return jnp.where(state.done | stuck_B, end, token_B), stuck_B
 
     def choose_guarded(state, logits_BV):
         refused_BV = copying.refused(guard, state.history, state.position, logits_BV.shape[1])
-        allowed_BV = forbid(logits_BV, forbidden) if forbidden else logits_BV
-        allowed_BV = jnp.where(refused_BV, -jnp.inf, allowed_BV)
-        stuck_B = jnp.isneginf(allowed_BV).all(-1)
-        # The filters want at least one token; what they make of a stuck row is not used.
-        token_B = choose(state, jnp.where(stuck_B[:, None], logits_BV, allowed_BV))
-        token_B = jnp.where(stuck_B, end, token_B)
-        changed_B = token_B != choose(state, logits_BV)
+        token_B, stuck_B = choose(state, jnp.where(refused_BV, -jnp.inf, logits_BV))
+        changed_B = token_B != choose(state, logits_BV)[0]
         action_B = jnp.where(changed_B, jnp.where(stuck_B, CUT, CHANGED), 0).astype(jnp.int8)
         return token_B, state.guarded.at[rows_B, state.position].set(action_B)
 
     def step(state, _):
         logits_BV, carry = next_logits(state.carry, state.token)
+        if forbidden:
+            logits_BV = forbid(logits_BV, forbidden)
         counts_BV, history_BL, guarded_BL = state.counts, state.history, state.guarded
         if guard:
             token_B, guarded_BL = choose_guarded(state, logits_BV)
         else:
-            token_B = choose(state, logits_BV)
+            token_B, _ = choose(state, logits_BV)
         if counts_BV is not None:
             counts_BV = counts_BV.at[rows_B, token_B].add(token_B != end)
         if history_BL is not None:
