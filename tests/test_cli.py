@@ -204,7 +204,17 @@ def test_json_lines(command, run, tmp_path):
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line["seed"] for line in lines] == [7, 8, 9]
     for line in lines:
-        assert line.keys() == {"text", "seed", "label", "settings", "new", "refused", "cut"}
+        assert line.keys() == {
+            "text",
+            "seed",
+            "label",
+            "settings",
+            "new",
+            "refused",
+            "cut",
+            "source",
+            "score",
+        }
         assert line["label"] in ("ab", "cd") and isinstance(line["new"], bool)
 
 

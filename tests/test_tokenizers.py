@@ -84,7 +84,8 @@ def test_bpe_may_find_fewer_merges_than_asked():
 
 
 @pytest.mark.parametrize(
-    "kind, vocab, message", [("bpe", 257, "choose 258 or more"), ("words", 0, "byte, char, bpe, word")]
+    "kind, vocab, message",
+    [("bpe", 257, "choose 258 or more"), ("words", 0, "byte, char, bpe, word")],
 )
 def test_bad_settings_are_one_line(kind, vocab, message):
     with pytest.raises(UserError, match=message):

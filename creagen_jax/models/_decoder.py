@@ -119,6 +119,8 @@ def _attend_causally(length: int):
 
 
 def forward(cfg: Config):
+    """The `_language.Forward` of a decoder-only Transformer."""
+
     def run(params: Params, batch: Batch, rng, carry):
         x_BT = batch["x"][:, :-1]
         length = x_BT.shape[1]

@@ -48,6 +48,11 @@ class Cell(NamedTuple):
     bias: tuple[float, ...]  # one value a gate
 
 
+# The forget gate starts open (Gers et al. 2000; Jozefowicz et al. 2015).
+LSTM = Cell(recurrent.lstm_cell, gates=4, carries=2, bias=(0.0, 1.0, 0.0, 0.0))
+GRU = Cell(recurrent.gru_cell, gates=3, carries=1, bias=(0.0, 0.0, 0.0))
+
+
 class Network(nn.Module):
     """Logits [B, T, V], and the carry (a tuple over layers) after the last token."""
 
@@ -69,8 +74,8 @@ class Network(nn.Module):
         after = []
         for layer in range(self.cfg.depth):
             W_DG = self.param(f"W{layer}", inputs, (width, gates * width))
-            U_KG = self.param(f"U{layer}", _orthogonal(gates), (width, gates * width))
-            b_G = self.param(f"b{layer}", _bias(self.cell.bias), (gates * width,))
+            U_KG = self.param(f"U{layer}", orthogonal(gates), (width, gates * width))
+            b_G = self.param(f"b{layer}", bias(self.cell.bias), (gates * width,))
             x_BTD, last = recurrent.recur(self.cell.step, x_BTD, carry[layer], W_DG, U_KG, b_G)
             x_BTD = dropout(rngs[layer], x_BTD, self.cfg.dropout)
             after.append(last)
@@ -79,8 +84,9 @@ class Network(nn.Module):
         return x_BTD @ head_DV + head_bias_V, tuple(after)
 
 
-def _orthogonal(gates: int):
-    """One orthogonal matrix a gate, so that at first the state neither grows nor shrinks."""
+def orthogonal(gates: int):
+    """Initialiser of [K, G]: an orthogonal matrix a gate, so that at first no state grows or
+    shrinks."""
     square = nn.initializers.orthogonal()
 
     def init(key, shape):
@@ -90,7 +96,8 @@ def _orthogonal(gates: int):
     return init
 
 
-def _bias(gates: tuple[float, ...]):
+def bias(gates: tuple[float, ...]):
+    """Initialiser of [G]: one value for all units of a gate."""
     return lambda key, shape: jnp.repeat(jnp.array(gates), shape[0] // len(gates))
 
 
@@ -107,13 +114,15 @@ def _apply(cell: Cell, cfg: Config, params: Params, tokens_BT, condition_B, carr
     return network.apply({"params": params}, tokens_BT, condition_B, carry, rng)
 
 
-def _forward(cell: Cell, cfg: Config):
-    def forward(params: Params, batch: Batch, rng, carry):
+def forward(cell: Cell, cfg: Config):
+    """The `_language.Forward` of a stacked recurrent network."""
+
+    def run(params: Params, batch: Batch, rng, carry):
         x_BT = batch["x"][:, :-1]
         carry = zeros(cell, cfg, x_BT.shape[0]) if carry is None else carry
         return _apply(cell, cfg, params, x_BT, batch.get("condition"), carry, rng)
 
-    return forward
+    return run
 
 
 # --- the family contract, with the cell as first argument ---------------------------------------
@@ -131,11 +140,11 @@ def init(cell: Cell, rng, cfg: Config, spec: Spec, tx) -> TrainState:
 
 
 def make_step(cell: Cell, cfg: Config, spec: Spec, tx):
-    return _language.make_step(_forward(cell, cfg), tx, dropout=cfg.label_dropout)
+    return _language.make_step(forward(cell, cfg), tx, dropout=cfg.label_dropout)
 
 
 def eval_metrics(cell: Cell, params: Params, cfg: Config, batch: Batch, rng):
-    return _language.eval_metrics(_forward(cell, cfg), params, batch)
+    return _language.eval_metrics(forward(cell, cfg), params, batch)
 
 
 def init_carry(cell: Cell, params: Params, cfg: Config, n: int, condition_B):

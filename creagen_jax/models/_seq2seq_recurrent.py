@@ -32,10 +32,7 @@ from creagen_jax.functional.embedding import embed, embed_label
 from creagen_jax.functional.layers import dropout
 from creagen_jax.models import _recurrent
 
-CELLS = {
-    "lstm": _recurrent.Cell(recurrent.lstm_cell, gates=4, carries=2, bias=(0.0, 1.0, 0.0, 0.0)),
-    "gru": _recurrent.Cell(recurrent.gru_cell, gates=3, carries=1, bias=(0.0, 0.0, 0.0)),
-}
+CELLS = {"lstm": _recurrent.LSTM, "gru": _recurrent.GRU}
 NORMAL, INWARD = nn.initializers.normal(1.0), nn.initializers.lecun_normal()
 
 
@@ -163,8 +160,8 @@ def _weights(layer: Layer | AttendingLayer, inputs: int):
     gates, width = layer.cell.gates, layer.width
     return (
         layer.param("W", INWARD, (inputs, gates * width)),
-        layer.param("U", _recurrent._orthogonal(gates), (width, gates * width)),
-        layer.param("b", _recurrent._bias(layer.cell.bias), (gates * width,)),
+        layer.param("U", _recurrent.orthogonal(gates), (width, gates * width)),
+        layer.param("b", _recurrent.bias(layer.cell.bias), (gates * width,)),
     )
 
 

@@ -47,7 +47,7 @@ from creagen_jax.types import Batch, Params, Spec, TrainState, UserError
 KIND = "autoregressive"
 HOST = False
 
-CELL = _recurrent.Cell(recurrent.lstm_cell, gates=4, carries=2, bias=(0.0, 1.0, 0.0, 0.0))
+CELL = _recurrent.LSTM
 RUN = 3  # tokens of the runs whose variety shows a collapse
 
 
@@ -64,7 +64,7 @@ class Generator(NamedTuple):
 GENERATORS = {
     "lstm": Generator(
         partial(_recurrent.init, CELL),
-        partial(_recurrent._forward, CELL),
+        partial(_recurrent.forward, CELL),
         partial(_recurrent.init_carry, CELL),
         partial(_recurrent.next_logits, CELL),
     ),
