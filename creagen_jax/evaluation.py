@@ -1,9 +1,12 @@
-"""A run in, a creativity report out; or somebody's files, many settings, checkpoints, or runs."""
+"""A run in, a creativity report out; or somebody's files, many settings, checkpoints, or runs; or
+quality against diversity by temperature, of several systems."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +29,7 @@ from creagen_jax import (
     synthesis,
 )
 from creagen_jax.config import Request
-from creagen_jax.creativity import audit, record, report, series, words
+from creagen_jax.creativity import audit, frontier, record, report, series, words
 from creagen_jax.data import caching, image_sources
 from creagen_jax.judging_pictures import Pictures
 from creagen_jax.sampling import filters, solvers
@@ -34,6 +37,7 @@ from creagen_jax.types import UserError
 
 LINES, PIECES, PICTURES = 2000, 400, 2000  # samples drawn of lines, pieces of a stream, pictures
 ENOUGH = 200  # items, or characters of a stream, that are audited as training would split them
+WORDS = 5  # texts of as many words in the middle are compared by words on the frontier
 FAST = 5  # times fewer of them with --fast
 
 Bench = judging.Bench | judging_pictures.Bench
@@ -57,13 +61,16 @@ class Config:
     """A sampling setting and its values, such as: temperature 0.5 0.7 1.0."""
     checkpoints: bool = False
     """Every checkpoint that the run has kept, to see where copying begins."""
+    frontier: tuple[str, ...] = ()
+    """Temperatures, such as 0.7 1.0 1.3: quality against diversity of text that the runs write; of
+    a run of text_gan also before its adversarial phase."""
     samples: str = ""
     """Instead of a run: generated items, a file or folder of text, one item a line; or a folder or
     .npz of pictures."""
     train: str = ""
     """The training items that belong to --samples, likewise."""
     heldout: str = ""
-    """Held-out items that belong to --samples, likewise."""
+    """Held-out items that belong to --samples, likewise; or that --frontier compares with."""
     features: str = ""
     """Your own features of pictures, to judge by: package.module:function or file.py:function."""
     audit: str = ""
@@ -85,6 +92,8 @@ def run(runs: Sequence[Path], request: Request, cfg: Config, *, say: Say = print
     out = Path(cfg.out) if cfg.out else runs[0]
     if cfg.samples:
         found = of_files(cfg)
+    elif cfg.frontier:
+        return _frontier(runs, request, cfg, out, say)
     elif len(runs) == 1 and not cfg.sweep and not cfg.checkpoints:
         found = of_run(runs[0], request, cfg, say=say)
     else:
@@ -109,8 +118,13 @@ def _check(runs: Sequence[Path], cfg: Config) -> None:
         raise UserError(
             "--samples needs --train FILE and --out DIR, and better --heldout FILE, too"
         )
-    if not cfg.samples and (cfg.train or cfg.heldout):
+    if not cfg.samples and (cfg.train or (cfg.heldout and not cfg.frontier)):
         raise UserError("--train and --heldout go with --samples; a run knows its own data")
+    if cfg.frontier and (not runs or cfg.sweep or cfg.checkpoints or cfg.features):
+        raise UserError(
+            "--frontier takes RUN [RUN ...] of text, and none of --sweep, --checkpoints and "
+            "--features"
+        )
     if (cfg.sweep or cfg.checkpoints) and (len(runs) != 1 or (cfg.sweep and cfg.checkpoints)):
         raise UserError("--sweep and --checkpoints take one run, and not both at once")
     if len(cfg.sweep) == 1:
@@ -290,7 +304,7 @@ def with_setting(request: Request, setting: str, value: str) -> Request:
         number = kind(value)
     except ValueError:
         wanted = "whole numbers" if kind is int else "numbers"
-        raise UserError(f"--sweep {setting} takes {wanted}, not '{value}'") from None
+        raise UserError(f"{setting} takes {wanted}, not '{value}'") from None
     sampling = dataclasses.replace(request.sampling, **{setting: number})
     if isinstance(sampling, filters.Sampling):
         filters.validate(sampling)
@@ -349,10 +363,7 @@ def compare(
 
     Raises UserError if the runs were trained on different data.
     """
-    prints = [rundir.read(run)["fingerprint"] for run in runs]
-    for run, other in zip(runs, prints, strict=True):
-        if (other["sha256"], *other["splits"]) != (prints[0]["sha256"], *prints[0]["splits"]):
-            raise UserError(f"{run} and {runs[0]} were trained on different data")
+    _same_data(runs)
     rows, on = [], None
     for run in runs:
         say(f"{run} ...")
@@ -360,6 +371,76 @@ def compare(
         on = on or bench(drawn, request, cfg)
         rows.append((str(run), drawn.judge(on, str(run), probe=not cfg.fast)))
     return series.render("Runs compared", rows), rows
+
+
+def _same_data(runs: Sequence[Path]) -> None:
+    """Raises UserError if the runs were trained on different data."""
+    prints = [rundir.read(run)["fingerprint"] for run in runs]
+    for run, other in zip(runs, prints, strict=True):
+        if (other["sha256"], *other["splits"]) != (prints[0]["sha256"], *prints[0]["splits"]):
+            raise UserError(f"{run} and {runs[0]} were trained on different data")
+
+
+# --- quality against diversity -------------------------------------------------------------------
+
+
+def _frontier(
+    runs: Sequence[Path], request: Request, cfg: Config, out: Path, say: Say
+) -> list[str]:
+    rows, sentences = along_temperature(runs, request, cfg, say=say)
+    page = frontier.render("Temperatures compared", rows, sentences=sentences)
+    listed = [dataclasses.asdict(row) for row in rows]
+    fields = {"schema": record.SCHEMA, "sentences": sentences, "rows": listed}
+    paths = write(out, "frontier", page, fields)
+    return [*map(frontier.line, rows), *sentences, *_written(paths)]
+
+
+def along_temperature(
+    runs: Sequence[Path], request: Request, cfg: Config, *, say: Say = print
+) -> tuple[list[frontier.Row], list[str]]:
+    """A row for each run and temperature, and sentences that hold the first run against the others;
+    a run of text_gan is held against itself before its adversarial phase, too.
+
+    Raises UserError for runs that write no text of their own, or of different data.
+    """
+    _same_data(runs)
+    stages = [(run, *stage) for run in runs for stage in _stages(run, cfg).items()]
+    requests = [with_setting(request, "temperature", value) for value in cfg.frontier]
+    systems: dict[str, dict[float, Sequence[str]]] = {}
+    for run, name, which in stages:
+        systems[name] = {}
+        for asked in requests:
+            at = asked.sampling.temperature
+            say(f"{name}, temperature {at:g} ...")
+            systems[name][at] = draw(run, asked, cfg, which, say).items
+    found = material.of_run(runs[0], request)
+    heldout = material.lines(cfg.heldout) if cfg.heldout else found.heldout
+    by_words = statistics.median(len(each.split()) for each in found.documents) >= WORDS
+    real = {"train": found.documents, "heldout": heldout}
+    rows = frontier.frontier(systems, **real, words=by_words, seed=cfg.seed)
+    first, *others = systems
+    what = "The adversarial phase" if _pretrained(runs[0]) else first
+    verdicts = [frontier.verdict(rows, first, name, what=what) for name in others]
+    return rows, list(itertools.chain.from_iterable(verdicts))
+
+
+def _stages(run: Path, cfg: Config) -> dict[str, str]:
+    """The checkpoints of a run that are compared, by the names of these systems."""
+    found, before = {str(run): cfg.checkpoint}, _pretrained(run)
+    if before and before in checkpoint.steps(rundir.checkpoints(run)):
+        found[f"{run}, maximum likelihood alone"] = str(before)
+    return found
+
+
+def _pretrained(run: Path) -> int:
+    """The step at which an adversarial phase began; 0 if there was none."""
+    experiment = rundir.read(run)["experiment"]
+    if config.modality(experiment) != "text":
+        raise UserError(
+            f"--frontier is for runs that write text of their own, which {run} does not"
+        )
+    before = getattr(experiment.model, "pretrain", 0)
+    return before if before < experiment.train.steps else 0
 
 
 # --- data, and files -----------------------------------------------------------------------------

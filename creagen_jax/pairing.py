@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from creagen_jax import data, models
@@ -55,7 +56,9 @@ def alignments(model: Model, outputs: Sequence[str], asked: Questions) -> list[r
         ids = codec.tokenizer.encode(output, unknown=True)[: model.length]
         x_BT[row, 1 : len(ids) + 1] = ids
     batch = {"x": x_BT, "source": source_BS}
-    weights_BTS = np.asarray(family.alignments(model.params, model.cfg, batch))
+    weights_BTS = np.asarray(
+        jax.jit(family.alignments, static_argnums=1)(model.params, model.cfg, batch)
+    )
     found = []
     for x_T, source_S, weights_TS in zip(x_BT[:, 1:], source_BS, weights_BTS, strict=True):
         target, source = _units(codec.tokenizer, x_T), _units(codec.source_tokenizer, source_S)

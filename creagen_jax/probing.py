@@ -55,9 +55,10 @@ def probe(model: Model, modality: str, dataset: Any, split: str, *, seed: int = 
 def _losses(model: Model, batches: list[dict[str, np.ndarray]]) -> Losses:
     evaluate = scoring.evaluator(models.get(model.family), model.cfg)
     sums = [evaluate(model.params, _arrays(batch)) for batch in batches]
+    name = "loss" if "loss" in sums[0] else "nats"  # of a model that is not ranked by it
     nats, weight = (
-        np.concatenate([np.asarray(each[name], np.float64) for each in sums])
-        for name in ("loss", "weight")
+        np.concatenate([np.asarray(each[key], np.float64) for each in sums])
+        for key in (name, "weight")
     )
     return nats[weight > 0], weight[weight > 0]
 

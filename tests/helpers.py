@@ -15,7 +15,7 @@ import numpy as np
 
 from creagen_jax import checkpoint, config, models, rundir, scoring, training
 from creagen_jax.config import Experiment, Optim, Train
-from creagen_jax.data import image, text
+from creagen_jax.data import image, pairs, text
 
 # Nearly all of these tests' time is XLA's: compile the same program once, in whatever process.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -30,6 +30,10 @@ MODELS = {
     "lstm": {"width": 16, "depth": 1},
     "gru": {"width": 16, "depth": 1},
     "transformer": {"width": 16, "depth": 1, "heads": 2, "context": 16},
+}
+OTHERS = {  # which have tests of their own
+    "seq2seq": {"width": 16},
+    "text_gan": {"width": 16, "depth": 1, "discriminator_width": 8, "pretrain": 4, "warm": 2},
 }
 PICTURES = {
     "gan": {"latent": 4, "width": 8, "levels": (1,), "blocks": 0},
@@ -87,12 +91,14 @@ def experiment(family: str, path: Path, **changes) -> Experiment:
     """Eight steps of a tiny model; `changes` as `config.replace` takes them."""
     if family in PICTURES:
         data = image.Config(path=str(path), flip=True, shift=1)
+    elif family == "seq2seq":
+        data = pairs.Config(path=str(path), length=12, source_length=12)
     else:
         order = "sequential" if family == "markov" else "random"
         data = text.Config(path=str(path), length=12, order=order)
     base = Experiment(
         data=data,
-        model=models.get(family).Config(**{**MODELS, **PICTURES}[family]),
+        model=models.get(family).Config(**{**MODELS, **OTHERS, **PICTURES}[family]),
         optim=Optim(learning_rate=1e-2, warmup=2),
         train=Train(
             steps=8, batch=8, log_every=2, eval_every=4, eval_windows=8, save_every=4, patience=0

@@ -86,6 +86,10 @@ def folder(tmp_path_factory):
     for family in ("markov", "lstm"):
         experiment = helpers.experiment(family, folder / "rows.jsonl", data=data, train=steps)
         helpers.train(experiment, folder / family)
+    steps |= {"steps": 3, "keep_every": 1}
+    game = {"pretrain": 2, "warm": 0}
+    exp = helpers.experiment("text_gan", folder / "rows.jsonl", data=data, model=game, train=steps)
+    helpers.train(exp, folder / "text_gan")
     words = helpers.write_text(folder)
     helpers.train(helpers.experiment("markov", words, train=steps), folder / "words")
     return folder
@@ -186,6 +190,32 @@ def test_many_reports_on_one_page(command, folder, tmp_path, name, runs, flags):
     assert (tmp_path / f"{name}.html").read_text().startswith("<!doctype html>")
 
 
+def test_quality_against_diversity_by_temperature(command, folder, tmp_path):
+    runs = [folder / name for name in ("text_gan", "lstm")]
+    flags = ["--frontier", "1.2", "0.5", "--num", 30, "--out", tmp_path]
+    code, out, err = command(*runs, *flags)
+    assert code == 0 and err.count(" ...\n") == 6
+    found = read(tmp_path / "frontier.json")
+    alone = f"{runs[0]}, maximum likelihood alone"
+    systems = [(row["system"], row["temperature"]) for row in found["rows"]]
+    pairs = [(name, at) for name in (str(runs[0]), alone, str(runs[1])) for at in (0.5, 1.2)]
+    assert systems == [*pairs, ("real data", None)]
+    *rows, before, before_too, other, other_too, written = out.splitlines()
+    assert found["sentences"] == [before, before_too, other, other_too]
+    assert all(each.startswith("The adversarial phase ") for each in found["sentences"])
+    assert alone in before and str(runs[1]) in other and written.startswith("written: ")
+    for row, line in zip(found["rows"], rows, strict=True):
+        assert line.startswith(row["system"]) and "self_bleu_5 " in line
+    page = (tmp_path / "frontier.html").read_text()
+    assert page.startswith("<!doctype html>") and before in page
+    # The same texts are held against what is asked for.
+    flags += ["--heldout", folder / "mine.txt"]
+    assert command(*runs, *flags)[0] == 0
+    others = read(tmp_path / "frontier.json")["rows"]
+    for row, changed in zip(found["rows"], others, strict=True):
+        assert row["samples"] == changed["samples"] and row["metrics"] != changed["metrics"]
+
+
 # --- an audit ------------------------------------------------------------------------------------
 
 
@@ -237,6 +267,10 @@ def test_help_and_no_arguments(command, mistake):
         (("markov", "lstm", "--checkpoints"), "take one run"),
         (("markov", "--checkpoints", "--sweep", "top_k", 1), "not both"),
         (("markov", "--sweep", "temperature"), "needs values"),
+        (("markov", "--frontier", "1", "--checkpoints"), "none of --sweep, --checkpoints"),
+        (("--frontier", "1", "--audit", "mine.txt"), "--frontier takes RUN"),
+        (("markov", "--frontier", "hot"), "takes numbers, not 'hot'"),
+        (("markov", "words", "--frontier", "1"), "different data"),
         (("markov", "--sweep", "temprature", 1), "temperature"),
         (("markov", "--sweep", "temperature", "hot"), "takes numbers, not 'hot'"),
         (("markov", "--sweep", "top_k", "2.5"), "takes whole numbers, not '2.5'"),

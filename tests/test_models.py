@@ -23,7 +23,7 @@ ALL = (*NEURAL, "markov")
 neural = pytest.mark.parametrize("name", NEURAL)
 every = pytest.mark.parametrize("name", ALL)
 FAMILIES = {"transformer" if name == "sinusoidal" else name for name in ALL}
-ELSEWHERE = {*helpers.PICTURES, "seq2seq", "text_gan"}  # whose promises have tests of their own
+ELSEWHERE = {*helpers.PICTURES, *helpers.OTHERS}
 assert set(models.names()) - ELSEWHERE == FAMILIES
 
 

@@ -11,6 +11,7 @@ Letters: M points, N points of a curve, S straight pieces between these.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -22,6 +23,7 @@ from creagen_jax.creativity.estimate import Estimate, exact, ratio
 from creagen_jax.creativity.page import Markup, page, table, tag
 from creagen_jax.creativity.report import hint, shown
 from creagen_jax.creativity.showcase import masked
+from creagen_jax.creativity.words import number
 from creagen_jax.types import UserError
 
 REAL = "real data"  # the system that training texts stand for
@@ -197,6 +199,18 @@ def _points(rows: Sequence[Row], names: Sequence[str], end: int) -> np.ndarray:
 def _temperatures(rows: Sequence[Row], chosen: np.ndarray) -> str:
     listed = [f"{row.temperature:g}" for row, yes in zip(rows, chosen, strict=True) if yes]
     return "temperature " + " and ".join(filter(None, (", ".join(listed[:-1]), listed[-1])))
+
+
+def line(row: Row) -> str:
+    """The first measures of a row, and how many of its texts are distinct, in one line."""
+    at = "" if row.temperature is None else f"temperature {row.temperature:g}"
+    names = (*itertools.chain(*PLANES.values()), "distinct_texts")
+    values = (f"{name} {_told(row.metrics[name])}" for name in names)
+    return f"{' '.join(filter(None, (row.system, at)))}: {', '.join(values)}"
+
+
+def _told(estimate: Estimate) -> str:
+    return "undetermined" if estimate.value is None else number(estimate.value)
 
 
 # --- page ----------------------------------------------------------------------------------------

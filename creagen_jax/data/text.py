@@ -306,13 +306,20 @@ def describe(dataset: Dataset) -> str:
 
 
 def units(totals: dict[str, float]) -> dict[str, float]:
-    """Comparable units from sums of `loss` (nats), `weight` (tokens), `chars` and `bytes`."""
-    nats = float(totals["loss"])
-    return {
-        "loss": nats / float(totals["weight"]),
-        "nats_per_char": nats / float(totals["chars"]),
-        "bits_per_byte": nats / float(totals["bytes"]) / math.log(2),
+    """Comparable units from sums of `loss` (nats), `weight` (tokens), `chars` and `bytes`.
+
+    A model that is not ranked by its likelihood says `nats` instead of `loss`. Of all else the mean
+    over the tokens.
+    """
+    weight, chars, size = (float(totals[name]) for name in ("weight", "chars", "bytes"))
+    means = {
+        name: float(total) / weight
+        for name, total in totals.items()
+        if name not in ("weight", "chars", "bytes")
     }
+    nats = float(totals["loss" if "loss" in totals else "nats"])
+    per_byte = nats / size / math.log(2)
+    return {**means, "nats_per_char": nats / chars, "bits_per_byte": per_byte}
 
 
 def _batch(
