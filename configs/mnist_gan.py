@@ -6,9 +6,9 @@ from creagen_jax.models import gan
 
 CONFIG = Experiment(
     data=image.Config(tfds="mnist", validation=0.1),
-    model=gan.Config(width=64, levels=(1, 2), patch=2),
+    model=gan.Config(width=64, levels=(1, 2), patch=2, r1=0.3, r2=0.3),
     optim=Optim(learning_rate=5e-4, beta1=0.0, clip=0.0, final=0.0, ema=0.995),
-    train=Train(steps=2600, batch=64, eval_every=200, sample_every=200, save_every=400),
+    train=Train(steps=3200, batch=64, eval_every=200, sample_every=200, save_every=400),
 )
 
 SMOKE = replace(
