@@ -5,10 +5,10 @@ from creagen_jax.data import image
 from creagen_jax.models import gan
 
 CONFIG = Experiment(
-    data=image.Config(source="digits"),
-    model=gan.Config(width=48, levels=(1, 2)),
+    data=image.Config(source="digits", shift=1),
+    model=gan.Config(width=48, levels=(1, 2), r1=0.3, r2=0.3),
     optim=Optim(learning_rate=5e-4, beta1=0.0, clip=0.0, final=0.0, ema=0.99),
-    train=Train(steps=1500, batch=64, eval_every=250, sample_every=125, save_every=250),
+    train=Train(steps=1900, batch=64, eval_every=250, sample_every=125, save_every=250),
 )
 
 SMOKE = replace(

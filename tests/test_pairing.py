@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from creagen_jax import evaluation, generation, pairing, rundir
-from creagen_jax.creativity import record
+from creagen_jax.creativity import record, report, words
 from creagen_jax.data import pairs
 from creagen_jax.evaluation import Config
 from creagen_jax.types import UserError
@@ -94,6 +94,9 @@ def test_a_report_of_pairs(run):
     assert record.from_json(json.loads(json.dumps(record.to_json(found)))) == found
     assert found.metrics.keys() >= METRICS
     assert found.protocol["items"]["generated"] == 24 and len(found.alignments) == pairing.SHOWN
+    lines = words.summary(found)
+    assert [line for line in lines if line.startswith("Exact match")] == [words.answers(found)]
+    assert words.answers(found) in report.render(found)
     shown = found.gallery.unselected
     assert all(sorted(each.reference) == sorted(each.source[::-1]) or
                each.reference[:-1] == each.source[::-1] for each in shown)  # fmt: skip

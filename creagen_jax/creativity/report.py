@@ -19,6 +19,7 @@ from creagen_jax.creativity.record import (
     Report,
 )
 from creagen_jax.creativity.words import (
+    answers,
     brief,
     headline,
     interval,
@@ -58,7 +59,7 @@ def render(report: Report) -> str:
     return page(
         report.title,
         "Creativity report",
-        f"{headline(report)} {verdict(report.profile['novelty'])}",
+        f"{answers(report)} {headline(report)} {verdict(report.profile['novelty'])}".lstrip(),
         {heading: body for heading, body in sections.items() if body},
         warnings=report.warnings,
         foot=f"Intervals are 95 %. report.json (schema {SCHEMA}) holds the same numbers.",

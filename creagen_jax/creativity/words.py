@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from creagen_jax.creativity.catalogue import SCALES
+from creagen_jax.creativity.catalogue import SCALES, metric
 from creagen_jax.creativity.estimate import Estimate
 from creagen_jax.creativity.record import AXES, Counts, Report
 
@@ -10,6 +10,7 @@ COLUMNS = 100  # of the terminal
 SCALE = 31  # characters between 0 and 1
 WARNINGS = 3  # shown in the summary
 TINY = 0.0005  # of a share
+ASKED = ("exact_match", "error_rate", "chrf", "bleu")  # of outputs that can be right
 LITTLE, MUCH = 0.9, 0.5  # of novelty: below them is copying in part, and for the most part
 
 
@@ -97,6 +98,17 @@ def headline(report: Report) -> str:
     return out + (f"; of held-out items, {_of(score.heldout)}." if score.heldout else ".")
 
 
+def answers(report: Report) -> str:
+    """How right the outputs are, where they can be: in one sentence; else ""."""
+    known = {name: report.metrics.get(name) for name in ASKED}
+    told = [
+        f"{metric(name).title} {number(each.value)} ({interval(each)})"
+        for name, each in known.items()
+        if each is not None and each.value is not None
+    ]
+    return f"{', '.join(told)}." if told else ""
+
+
 def _of(counts: Counts) -> str:
     """As whole numbers of a hundred, if there are as many."""
     if counts.generated <= 100:
@@ -112,6 +124,7 @@ def summary(report: Report) -> list[str]:
     lines += [f"{name:15} {_scale(each)} {brief(each)}" for name, each in rows.items()]
     worst = f"; the lowest axis is {report.composite.worst}" if report.composite.worst else ""
     lines += [f"{'composite':{SCALE + 18}} {brief(report.composite.value)}{worst}"]
+    lines += [answers(report)] if answers(report) else []
     lines += [headline(report), verdict(report.profile["novelty"])]
     lines += [f"warning: {each}" for each in report.warnings[:WARNINGS]]
     if len(report.warnings) > WARNINGS:
