@@ -82,7 +82,7 @@ def main(argv: list[str]) -> int:
                 drawn = evaluation.draw(run, asked, cfg, "best", cli.warn)
                 if on is None:
                     found = material.of_run(run, request)
-                    on = judging.bench(found, drawn.texts, seed=0, fast=True)
+                    on = judging.bench(found, drawn.items, seed=0, fast=True)
                     anchors(on)
                 report = drawn.judge(on, str(run), probe=False)
                 score = report.composite.value.value or 0
