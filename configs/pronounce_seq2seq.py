@@ -8,7 +8,7 @@ CONFIG = Experiment(
     data=pairs.Config(source="pronunciations", target_tokenizer="word"),
     model=seq2seq.Config(cell="gru", width=256, depth=1, dropout=0.1),
     optim=Optim(name="muon", learning_rate=4e-3, final=0.0, ema=0.99),
-    train=Train(steps=4000, batch=128, eval_every=250, sample_every=500, save_every=250),
+    train=Train(steps=3000, batch=128, eval_every=250, sample_every=500, save_every=250),
 )
 
 SMOKE = replace(

@@ -56,9 +56,13 @@ def text_argument(value: str) -> str:
 
 
 def lines_argument(values: tuple[str, ...]) -> tuple[str, ...]:
-    """The texts of a flag that takes several; @FILE stands for those in a file, one a line.
+    """The texts of a flag that takes several; @FILE stands for those in a file, one a line, without
+    empty lines at its end.
 
     Raises UserError.
     """
-    lines = (text_argument(value).split("\n") if value[:1] == "@" else [value] for value in values)
-    return tuple(itertools.chain.from_iterable(lines))
+
+    def lines(value: str) -> list[str]:
+        return text_argument(value).rstrip("\n").split("\n") if value[:1] == "@" else [value]
+
+    return tuple(itertools.chain.from_iterable(map(lines, values)))

@@ -539,7 +539,7 @@ def test_how_samples_of_sources_are_written():
 
 def test_a_file_of_sources_keeps_their_order(translate, tmp_path, capsys):
     model = translate("gru")
-    (tmp_path / "sources.txt").write_text("\n".join(SOURCES) + "\n")
+    (tmp_path / "sources.txt").write_text("\n".join(SOURCES) + "\n\n")
     sampling = Sampling(temperature=0.5)
     wanted = draw(model, Request(source=(*SOURCES, "cab"), sampling=sampling), num=1, seed=7)
 
