@@ -7,7 +7,7 @@ from creagen_jax.models import text_gan
 # The checkpoints at step 2000, where maximum likelihood ends, and later ones stay: so that
 # evaluate.py --checkpoints compares before and after.
 CONFIG = Experiment(
-    data=text.Config(path="captions.txt", unit="line", tokenizer="word"),
+    data=text.Config(path="captions.txt", unit="line", tokenizer="word", length=24),
     model=text_gan.Config(
         width=256, depth=1, dropout=0.2, pretrain=2000, warm=500, method="policy", anneal=2000
     ),
