@@ -8,7 +8,7 @@ from creagen_jax.models import text_gan
 # evaluate.py --checkpoints compares before and after.
 CONFIG = Experiment(
     data=text.Config(source="names", length=0),
-    model=text_gan.Config(width=256, depth=1, pretrain=1500, warm=500, anneal=3000),
+    model=text_gan.Config(width=256, depth=1, pretrain=1500, warm=500, anneal=3000, r1=0.1),
     optim=Optim(name="muon", learning_rate=4e-3, schedule="constant", ema=0.99),
     train=Train(
         steps=5000, batch=128, eval_every=250, sample_every=500, save_every=250, keep_every=500

@@ -47,7 +47,7 @@ def with_data(tmp_path_factory):
 
 def test_names_are_data_and_family():
     for name in config.available(FOLDER):
-        assert name.rpartition("_")[2] == config.family(config.load(name, FOLDER))
+        assert name.endswith(f"_{config.family(config.load(name, FOLDER))}")
 
 
 @every

@@ -222,4 +222,5 @@ def test_cross_entropy(seed, scale):
     for b, t in np.ndindex(B, T):
         row = np.asarray(logits[b, t], np.float64)
         nats = np.log(np.exp(row - row.max()).sum()) - (row[target[b, t]] - row.max())
-        np.testing.assert_allclose(out[b, t], nats * mask[b, t], rtol=1e-5, atol=1e-5)
+        atol = 1e-5 + 1e-7 * scale  # logits of a thousand are known to 6e-5
+        np.testing.assert_allclose(out[b, t], nats * mask[b, t], rtol=1e-5, atol=atol)
