@@ -4,12 +4,12 @@ from creagen_jax.config import Experiment, Optim, Train, replace
 from creagen_jax.data import text
 from creagen_jax.models import text_gan
 
-# The checkpoints at step 1500, where maximum likelihood ends, and later ones stay: so that
+# The checkpoints at step 1000, where maximum likelihood ends, and later ones stay: so that
 # evaluate.py --checkpoints compares before and after.
 CONFIG = Experiment(
     data=text.Config(path="captions.txt", unit="line", tokenizer="word", length=24),
     model=text_gan.Config(
-        width=256, depth=1, dropout=0.2, pretrain=1500, warm=500, method="policy", r1=0.1
+        width=256, depth=1, dropout=0.4, pretrain=1000, warm=1000, method="policy", r1=0.1
     ),
     optim=Optim(learning_rate=2e-3, schedule="constant", ema=0.99),
     train=Train(

@@ -1,7 +1,7 @@
 """Adversarial network of text: a generator writes, a discriminator tells written from real.
 
     generator      tokens -> embedding -> LSTM -> dropout -> softmax over the vocabulary
-    discriminator  tokens -> embedding -> dropout -> LSTM -> state at END -> dropout -> sigmoid
+    discriminator  tokens -> embedding -> dropout -> LSTM -> dropout -> mean over T -> sigmoid
 
 One loop holds three phases, told apart by the number of the step, as in SeqGAN (Yu et al. 2017,
 algorithm 1): the generator learns by maximum likelihood, then the discriminator alone learns to
@@ -158,10 +158,11 @@ def _read(part: Params, cfg: Config, x_BTD, label_B, rng=None):
 
 
 def _judge(part: Params, cfg: Config, x_BTD, texts: Texts, rng=None):
-    """The discriminator's logit of each text [B], from its state at the last token that counts.
-    The vectors x_BTD are those of the texts, or soft ones in their place."""
-    last_B = jnp.maximum(texts.mask_BT.sum(1).astype(jnp.int32) - 1, 0)
-    return _read(part, cfg, x_BTD, texts.label_B, rng)[jnp.arange(len(x_BTD)), last_B]
+    """The discriminator's logit of each text [B], the mean of what it says at each token: from the
+    state at the last one alone it learns later. The vectors x_BTD are those of the texts, or soft
+    ones in their place."""
+    logits_BT = _read(part, cfg, x_BTD, texts.label_B, rng) * texts.mask_BT
+    return logits_BT.sum(1) / jnp.maximum(texts.mask_BT.sum(1), 1)
 
 
 def _init_reader(rng, cfg: Config, spec: Spec) -> Params:
