@@ -6,9 +6,9 @@ from creagen_jax.models import seq2seq
 
 CONFIG = Experiment(
     data=pairs.Config(
-        path="pairs.tsv", tokenizer="bpe", target_tokenizer="char", source_length=32, length=32
+        path="pairs.tsv", tokenizer="bpe", target_tokenizer="char", source_length=24, length=24
     ),
-    model=seq2seq.Config(cell="transformer", width=256, depth=3, dropout=0.1, label_smoothing=0.1),
+    model=seq2seq.Config(cell="transformer", width=256, depth=2, dropout=0.1, label_smoothing=0.1),
     optim=Optim(name="muon", learning_rate=2e-3, final=0.0, ema=0.995),
     train=Train(steps=4000, batch=64, eval_every=250, sample_every=500, save_every=250),
 )
