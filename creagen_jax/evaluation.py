@@ -265,7 +265,8 @@ def _series(runs: Sequence[Path], request: Request, cfg: Config, out: Path, say:
 
 
 def _brief(found: record.Report) -> str:
-    parts = {**found.profile, "yield": found.creative_yield.shown}
+    told = {name: each for name, each in found.metrics.items() if name in series.TOLD}
+    parts = {**found.profile, "yield": found.creative_yield.shown, **told}
     return "  ".join(f"{name} {words.brief(each)}" for name, each in parts.items())
 
 
