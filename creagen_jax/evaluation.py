@@ -25,6 +25,7 @@ from creagen_jax import (
     models,
     pairing,
     probing,
+    retrieving,
     rundir,
     synthesis,
 )
@@ -177,6 +178,7 @@ class Drawn:
     labels: list[str]  # of texts; of pictures they are in the items
     settings: dict[str, Any]
     asked: pairing.Questions | None = None  # what each item was written from, where that is so
+    prompts: tuple[str, ...] = ()  # what each picture was drawn from, where that is so
 
     def judge(self, on: Bench, title: str, *, probe: bool) -> record.Report:
         """Their report; with `probe` the model itself is questioned, too, and all is measured."""
@@ -185,6 +187,9 @@ class Drawn:
             dataset = generation.training_data(self.run)
             if held := next((name for name in dataset.splits if name != "train"), ""):
                 found = probing.probe(self.model, modality, dataset, held, seed=on.seed)
+            if self.prompts:
+                told = retrieving.scores(dataset, self.items.images, self.prompts, seed=on.seed)
+                found = {name: found.get(name, {}) | told[name] for name in told}
         if self.asked:
             scores = pairing.scores(self.model.codec, self.items, self.asked, seed=on.seed)
             found = {**found, "model": {**scores, **found.get("model", {})}}
@@ -218,12 +223,16 @@ def draw(run: Path, request: Request, cfg: Config, which: str, say: Say) -> Draw
         labels = [sample.label or "" for sample in samples]
         return Drawn(run, model, texts, labels, samples[0].settings, asked)
     num = cfg.num or (PICTURES // FAST if cfg.fast else PICTURES)
+    if generation.reads_source(model.codec) and not request.prompt:
+        asked = retrieving.questions(generation.training_data(run))
+        request = dataclasses.replace(request, prompt=asked)
     parts = list(synthesis.draw(model, request, num=num, seed=cfg.seed))
     images = np.concatenate([part.images for part in parts])
     labels = None
     if model.codec.labels:
         labels = np.concatenate([part.labels for part in parts])
-    return Drawn(run, model, Pictures(images, labels), [], parts[0].settings)
+    prompts = tuple(prompt for part in parts for prompt in part.prompts or ())
+    return Drawn(run, model, Pictures(images, labels), [], parts[0].settings, prompts=prompts)
 
 
 def _questions(run: Path, request: generation.Request, num: int) -> pairing.Questions:

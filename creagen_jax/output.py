@@ -115,9 +115,12 @@ def arrays(run: Path, model: Model, args: Arrays) -> list[str]:
         raise UserError(f"--out {args.out} is one picture: --grid makes it a contact sheet")
     if args.animate and Path(args.animate).suffix.lower() != ".gif":
         raise UserError(f"--animate writes a .gif, not {args.animate}")
+    request = args.request
+    if isinstance(request, synthesis.Denoising):
+        request = dataclasses.replace(request, prompt=cli.lines_argument(request.prompt))
     speed = synthesis.Speed()
     how = {"num": args.num, "seed": args.seed}
-    batches = synthesis.timed(synthesis.draw(model, args.request, **how), speed)
+    batches = synthesis.timed(synthesis.draw(model, request, **how), speed)
     if args.grid:
         place = _grid(run, model, args, batches)
     else:
@@ -128,7 +131,7 @@ def arrays(run: Path, model: Model, args: Arrays) -> list[str]:
     if not args.animate:
         return [said]
     how["num"] = min(args.num, FILMED)
-    film = synthesis.film(model, args.request, **how, frames=FRAMES)
+    film = synthesis.film(model, request, **how, frames=FRAMES)
     sheets = (pictures.grid(images) for images in film)
     pictures.write_gif(args.animate, sheets, seconds=SECONDS, about={"seed": str(args.seed)})
     return [said, f"animation: {args.animate}"]
@@ -171,6 +174,8 @@ def _grid(run: Path, model: Model, args: Arrays, batches: Iterator[synthesis.Sam
     place = Path(args.out) if args.out else rundir.samples(run) / "grid.png"
     about = {**parts[0].about(model.codec)[0], "num": str(args.num)}
     about.pop("label", None)
+    if len({prompt for part in parts for prompt in part.prompts or ()}) > 1:
+        about.pop("prompt")
     pictures.write_png(place, pictures.grid(images), about)
     return place
 

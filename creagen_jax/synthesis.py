@@ -15,6 +15,7 @@ import numpy as np
 import tyro
 
 from creagen_jax import config, generation, models
+from creagen_jax.data.tokenizers import END
 from creagen_jax.generation import Model
 from creagen_jax.sampling import solvers
 from creagen_jax.sampling.tokens import keys_from_seeds
@@ -33,6 +34,9 @@ class Denoising(config.Request):
     sampling: Annotated[solvers.Solving, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=solvers.Solving
     )
+    prompt: tuple[str, ...] = ()
+    """What to draw, for models that read captions; the samples take several in turn, and without
+    any those held-out captions that the run keeps. @FILE reads one a line."""
     image: str = ""
     """A picture to start from, or to paint in."""
     strength: float = 1.0
@@ -65,17 +69,22 @@ class Samples:
 
     images: np.ndarray  # [B, H, W, C] uint8
     labels: np.ndarray | None  # [B] int32; None for a model without classes
+    prompts: tuple[str, ...] | None  # [B]; None for a model that reads none
     seeds: np.ndarray  # [B]
     settings: dict[str, Any]
     frames: np.ndarray | None = None  # [B, F, H, W, C] uint8: how each came about, if asked for
 
     def about(self, codec) -> list[dict[str, str]]:
-        """Text fields for the file of each sample: its settings as JSON, its seed, its label."""
+        """Text fields for the file of each sample: its settings as JSON, its seed, and what it
+        was asked for."""
         settings = json.dumps(self.settings, ensure_ascii=False)
         fields = [{"creagen_jax": settings, "seed": str(seed)} for seed in self.seeds]
         if self.labels is not None:
             for each, label in zip(fields, self.labels, strict=True):
                 each["label"] = codec.labels[label]
+        if self.prompts is not None:
+            for each, prompt in zip(fields, self.prompts, strict=True):
+                each["prompt"] = prompt
         return fields
 
 
@@ -85,18 +94,20 @@ def draw(
     """`num` samples, batch by batch, with the seeds seed, seed + 1, ...; each depends on its own.
 
     `frames` asks a diffusion model for that many of its estimates on the way. Raises UserError for
-    an unknown label, files that are no pictures, and settings out of range.
+    an unknown label, prompts that cannot be read, files that are no pictures, and settings out of
+    range.
     """
     if num < 1:
         raise UserError(f"--num is {num}; choose 1 or more")
     config.check_seed(seed, num)
     if request.label:
         model.codec.label_id(request.label)
+    _check_prompts(model, request)
     return _batches(model, request, _ways(model, request, frames), num, seed)
 
 
 def _ways(model: Model, request: Denoising | Drawing, frames: int):
-    """(keys_B, labels_B) -> x, or x and frames; whatever is wrong with the request comes out."""
+    """(keys_B, condition_B) -> x, or x and frames; whatever is wrong with the request comes out."""
     if models.get(model.family).KIND == "latent":
         if not 0 <= request.sampling.truncation < np.inf:
             raise UserError(
@@ -105,15 +116,18 @@ def _ways(model: Model, request: Denoising | Drawing, frames: int):
         return partial(_from_latent, model, request)
     solvers.validate(request.sampling)
     if request.sampling.guidance != 1:
-        if not model.codec.labels:
+        asked = f"--guidance {request.sampling.guidance:g}"
+        reads = generation.reads_source(model.codec)
+        if not reads and not model.codec.labels:
             raise UserError(
-                f"--guidance {request.sampling.guidance:g} needs a model with classes; this one "
-                "was trained without labels: leave it at 1"
+                f"{asked} needs a model with classes; this one was trained without labels: "
+                "leave it at 1"
             )
-        if not model.cfg.label_dropout:
+        dropout = "source_dropout" if reads else "label_dropout"
+        if not getattr(model.cfg, dropout):
             raise UserError(
-                f"--guidance {request.sampling.guidance:g} needs a model that was also trained "
-                "without classes (--model.label_dropout above 0): leave it at 1"
+                f"{asked} needs a model that was also trained without its condition (--model."
+                f"{dropout} above 0): leave it at 1"
             )
     if request.mask and not request.image:
         raise UserError("--mask needs --image, the picture to paint in")
@@ -127,10 +141,36 @@ def _ways(model: Model, request: Denoising | Drawing, frames: int):
     return partial(_from_noise, how, frames, model.params, image, mask, len(model.codec.labels))
 
 
+def _check_prompts(model: Model, request: Denoising | Drawing) -> None:
+    """Raises UserError for prompts that the model cannot read."""
+    prompts = getattr(request, "prompt", ())
+    if prompts and not generation.reads_source(model.codec):
+        raise UserError("--prompt is for models that read captions; this one reads none")
+    for prompt in prompts:
+        if not prompt.strip():
+            raise UserError("--prompt is empty; name what to draw")
+        model.codec.encode_source(prompt)
+
+
+def _prompts_of(model: Model, request: Denoising | Drawing, seeds) -> tuple[str, ...] | None:
+    """The prompt of each sample, by its seed; None for a model that reads none."""
+    if not generation.reads_source(model.codec) or not isinstance(request, Denoising):
+        return None
+    prompts = request.prompt or model.codec.examples
+    return tuple(prompts[seed % len(prompts)] for seed in seeds)
+
+
+def _condition(model: Model, labels, prompts):
+    """What a model is told of each sample: [B] labels, or [B, S] sources; None for neither."""
+    if prompts is not None:
+        return jnp.asarray(np.stack([model.codec.encode_source(prompt) for prompt in prompts]))
+    return None if labels is None else jnp.asarray(labels)
+
+
 def _batches(model, request, way, num: int, seed: int) -> Iterator[Samples]:
     settings = {
         **dataclasses.asdict(request.sampling),
-        **{name: value for name, value in vars(request).items() if isinstance(value, (str, float))},
+        **{name: value for name, value in vars(request).items() if name != "sampling"},
         "family": model.family,
         "checkpoint": model.step,
     }
@@ -138,12 +178,14 @@ def _batches(model, request, way, num: int, seed: int) -> Iterator[Samples]:
     for first in range(0, num, size):
         seeds = seed + first + np.arange(size)
         labels = generation.labels_of(model.codec, request.label, seeds)
-        labels_B = None if labels is None else jnp.asarray(labels)
-        x, frames = way(keys_from_seeds(jnp.asarray(seeds)), labels_B)
+        prompts = _prompts_of(model, request, seeds)
+        condition_B = _condition(model, labels, prompts)
+        x, frames = way(keys_from_seeds(jnp.asarray(seeds)), condition_B)
         kept = slice(num - first)
         yield Samples(
             images=model.codec.decode(x)[kept],
             labels=None if labels is None else labels[kept],
+            prompts=None if prompts is None else prompts[kept],
             seeds=seeds[kept],
             settings=settings,
             frames=None if frames is None else model.codec.decode(frames)[kept],
@@ -162,7 +204,7 @@ class _How:
 
 
 @partial(jax.jit, static_argnums=(0, 1, 5))
-def _from_noise(how: _How, frames: int, params, image, mask, classes: int, keys_B, labels_B):
+def _from_noise(how: _How, frames: int, params, image, mask, classes: int, keys_B, condition_B):
     settings, B = how.sampling, len(keys_B)
     sigmas = solvers.levels(settings)
     x = solvers.initial(keys_B, how.shape, settings.sigma_max)
@@ -174,8 +216,10 @@ def _from_noise(how: _How, frames: int, params, image, mask, classes: int, keys_
         else:
             known = (images, jnp.broadcast_to(mask, (B, *mask.shape)))
     denoise = partial(models.get(how.family).denoise, params, how.cfg)
-    none_B = None if labels_B is None else jnp.full(B, classes)
-    guided = solvers.guided(denoise, labels_B, none_B, settings)
+    none_B = None
+    if condition_B is not None:  # END alone is no source
+        none_B = jnp.full_like(condition_B, END if condition_B.ndim == 2 else classes)
+    guided = solvers.guided(denoise, condition_B, none_B, settings)
     found = solvers.solve(guided, x, sigmas, keys_B, settings, known=known, trajectory=frames)
     return found if frames else (found, None)
 
@@ -247,8 +291,8 @@ def preview(model: Model, *, seed: int) -> np.ndarray:
         labels = np.arange(SHOWN) * classes // SHOWN
     elif classes:
         labels = generation.labels_of(model.codec, "", seeds)
-    labels_B = None if labels is None else jnp.asarray(labels)
-    x, _ = _ways(model, request, 0)(keys_from_seeds(jnp.asarray(seeds)), labels_B)
+    condition_B = _condition(model, labels, _prompts_of(model, request, seeds))
+    x, _ = _ways(model, request, 0)(keys_from_seeds(jnp.asarray(seeds)), condition_B)
     return model.codec.decode(x)
 
 

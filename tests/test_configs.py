@@ -1,5 +1,6 @@
 """Every config: its SMOKE trains, checkpoints, restores and samples; its CONFIG builds."""
 
+import itertools
 from pathlib import Path
 
 import helpers
@@ -24,6 +25,10 @@ def with_data(tmp_path_factory):
     with pictures.folder_writer(folder / "coloured") as file:
         made, _ = helpers.made_pictures(64, (32, 32, 3))
         file.add(made, None, [{}] * len(made))
+    words_ = itertools.product(("red", "blue", "old", "new"), ("cat", "dog", "sun", "car"))
+    captions = [" ".join(pair) for pair in words_] * 4
+    rows = [f"{i:06d}.png\t{caption}" for i, caption in enumerate(captions)]
+    (folder / "coloured" / "captions.tsv").write_text("\n".join(["file\tcaption", *rows]))
     lines = words.read_text().splitlines()[:400]
     (folder / "pairs.tsv").write_text("".join(f"{line}.\t{line[::-1]}!\n" for line in lines))
     poems = ("\n".join(lines[i : i + 4]) for i in range(0, len(lines), 4))
@@ -37,7 +42,7 @@ def with_data(tmp_path_factory):
             own["path"] = str(words)
         elif modality == "image" and data.tfds:
             own["path"] = str(grey)
-        elif modality == "image" and data.path:
+        elif modality in ("image", "captioned") and data.path:
             own["path"] = str(folder / "coloured")
         # Samples are drawn below; to draw others on the way would compile one more program.
         return config.replace(experiment, data=own, train={"sample_every": 0})

@@ -145,7 +145,7 @@ def test_help_lists_the_flags_of_the_family(command, runs, family):
     assert code == 0 and all(flag in out for flag in ("--num", "--label", "--grid", "--animate"))
     assert ("--truncation" in out) == (family == "gan")
     assert ("--guidance" in out) == ("--solver" in out) == (family == "diffusion")
-    assert "--prompt" not in out
+    assert ("--prompt" in out) == (family == "diffusion")
 
 
 def test_samples_of_an_earlier_call_do_not_pass_for_new_ones(command, mistake, runs, tmp_path):

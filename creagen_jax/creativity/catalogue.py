@@ -186,6 +186,40 @@ METRICS = {
         "Label accuracy over that of the same classifier on held-out data.",
         "Above 1 is no merit: the items are easier to read than real ones.",
     ),
+    "recall_at_10": Metric(
+        "Caption recall at 10",
+        "quality",
+        "",
+        "higher",
+        "Share of held-out captions whose own picture is among the 10 nearest of all, as a model "
+        "sees it that has learnt which caption is of which picture (Radford et al., 2021; Karpathy "
+        "and Fei-Fei, 2015).",
+        "More captions make it harder: compare at the same number, and with real pictures.",
+    ),
+    "recall_at_10_shuffled": Metric(
+        "Caption recall at 10, shuffled",
+        "quality",
+        "",
+        "",
+        "The same of real pictures that each belong to another caption.",
+        "It must be about chance, 10 over the number of captions; if not, the judge is at fault.",
+    ),
+    "recall_at_10_times_chance": Metric(
+        "Caption recall at 10 over chance",
+        "quality",
+        "times",
+        "higher",
+        "Caption recall at 10 over that of pictures in random order.",
+        "It grows with the number of captions.",
+    ),
+    "recall_at_10_of_real": Metric(
+        "Caption recall at 10, relative",
+        "quality",
+        "",
+        "one",
+        "Caption recall at 10 over that of the real pictures of the same captions.",
+        "Above 1 is no merit: the pictures are plainer than real ones.",
+    ),
     "exact_match": Metric(
         "Exact match",
         "quality",

@@ -13,7 +13,8 @@ from creagen_jax.creativity.words import brief
 
 Rows = Sequence[tuple[str, Report]]  # reports by their labels
 
-TOLD = ("label_accuracy", "exact_match", "error_rate", "chrf")  # whether it does as it was told
+# Whether it does as it was told.
+TOLD = ("label_accuracy", "recall_at_10", "exact_match", "error_rate", "chrf")
 SAMPLES, PICTURES = 8, 10  # of each report, of texts and of pictures
 
 

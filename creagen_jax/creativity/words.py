@@ -10,7 +10,8 @@ COLUMNS = 100  # of the terminal
 SCALE = 31  # characters between 0 and 1
 WARNINGS = 3  # shown in the summary
 TINY = 0.0005  # of a share
-ASKED = ("exact_match", "error_rate", "chrf", "bleu")  # of outputs that can be right
+# Of outputs that can be right.
+ASKED = ("exact_match", "error_rate", "chrf", "bleu", "recall_at_10")
 LITTLE, MUCH = 0.9, 0.5  # of novelty: below them is copying in part, and for the most part
 
 

@@ -28,8 +28,8 @@ from typing import Any
 from creagen_jax.types import UserError
 
 HELPERS = {  # shared files that are no modality
-    "batching", "caching", "corpus", "cutting", "image_sources", "image_store", "labels",
-    "pair_sources", "pictures", "sources", "tokenizers",
+    "batching", "caching", "caption_tokens", "corpus", "cutting", "image_sources", "image_store",
+    "labels", "pair_sources", "pictures", "sources", "tokenizers",
 }  # fmt: skip
 
 

@@ -20,7 +20,8 @@ and exactly one way to draw:
     "latent"           generate(params, cfg, z_BZ, condition_B)  -> x; the latent is standard normal
 
 where a condition of None is that of a model without classes; to `denoise`, and to `init_carry` of
-a model with classes, no class at all. To `init_carry` the condition is
+a model with classes, no class at all. To `denoise` of a model that reads sources the condition is
+source_BS [n, S] int32 instead, and None is no source. To `init_carry` the condition is
 
     label_B [n] int32, -1 for no label     of a family that reads no source
     {"source": [n, S] int32, "label"}      of one that does: END alone is no source; the label as

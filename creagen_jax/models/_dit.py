@@ -13,17 +13,19 @@ import jax.numpy as jnp
 from creagen_jax.functional.attention import dot_product_attention
 from creagen_jax.functional.convolution import depth_to_space, space_to_depth
 from creagen_jax.functional.layers import rms_norm
+from creagen_jax.models._captions import CrossAttention
 
 ZERO = nn.initializers.zeros
 
 
 class Block(nn.Module):
-    """Attention and a multilayer perceptron, each scaled, shifted and gated by what is told."""
+    """Attention and a multilayer perceptron, each scaled, shifted and gated by what is told;
+    between them a look at the context, where there is one."""
 
     heads: int
 
     @nn.compact
-    def __call__(self, x_BTD, told_BE):
+    def __call__(self, x_BTD, told_BE, context):
         B, T, D = x_BTD.shape
         six_BD = nn.Dense(6 * D, kernel_init=ZERO, name="told")(told_BE)[:, None]
         shift1, scale1, gate1, shift2, scale2, gate2 = jnp.split(six_BD, 6, axis=-1)
@@ -33,6 +35,8 @@ class Block(nn.Module):
         everywhere = jnp.ones((1, T, T), bool)
         h = dot_product_attention(rms_norm(q), rms_norm(k), v, everywhere).reshape(B, T, D)
         x_BTD += gate1 * nn.Dense(D, use_bias=False, name="out")(h)
+        if context:
+            x_BTD = CrossAttention(self.heads, name="look")(x_BTD, *context)
         h = rms_norm(x_BTD) * (1 + scale2) + shift2
         h = nn.Dense(D, use_bias=False, name="down")(
             nn.silu(nn.Dense(4 * D, use_bias=False, name="up")(h))
@@ -41,19 +45,20 @@ class Block(nn.Module):
 
 
 class DiT(nn.Module):
-    """F [B, H, W, C] of a noisy picture and what is told about it."""
+    """F [B, H, W, C] of a noisy picture and what is told about it; and of a context that it looks
+    at, where there is one: ([B, S, E], its mask [B, S])."""
 
     cfg: Any  # models.diffusion.Config
 
     @nn.compact
-    def __call__(self, x_BHWC, told_BE, rng):
+    def __call__(self, x_BHWC, told_BE, rng, context=None):
         cfg = self.cfg
         patches = space_to_depth(x_BHWC, cfg.patch)
         B, H, W, P = patches.shape
         place_TD = self.param("embed_place", nn.initializers.normal(0.5), (H * W, cfg.width))
         x_BTD = nn.Dense(cfg.width, name="in")(patches.reshape(B, H * W, P)) + place_TD
         for _ in range(cfg.depth):
-            x_BTD = Block(cfg.heads)(x_BTD, told_BE)
+            x_BTD = Block(cfg.heads)(x_BTD, told_BE, context)
         scale_shift = nn.Dense(2 * cfg.width, kernel_init=ZERO, name="told")(told_BE)[:, None]
         scale, shift = jnp.split(scale_shift, 2, axis=-1)
         x_BTD = nn.Dense(P, kernel_init=ZERO, name="head")(rms_norm(x_BTD) * (1 + scale) + shift)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from creagen_jax.functional.attention import dot_product_attention
 from creagen_jax.functional.convolution import depth_to_space, double, halve, space_to_depth
 from creagen_jax.functional.layers import dropout, rms_norm
+from creagen_jax.models._captions import CrossAttention
 from creagen_jax.models._layers import Conv
 
 
@@ -57,12 +58,13 @@ class Attention(nn.Module):
 
 
 class UNet(nn.Module):
-    """F [B, H, W, C] of a noisy picture and what is told about it."""
+    """F [B, H, W, C] of a noisy picture and what is told about it; and of a context that it looks
+    at, where there is one: ([B, S, E], its mask [B, S])."""
 
     cfg: Any  # models.diffusion.Config
 
     @nn.compact
-    def __call__(self, x_BHWC, told_BE, rng):
+    def __call__(self, x_BHWC, told_BE, rng, context=None):
         cfg, channels = self.cfg, x_BHWC.shape[-1]
         widths = [cfg.width * factor for factor in cfg.levels]
         rngs = iter([None] * 99 if rng is None else jax.random.split(rng, 99))
@@ -74,10 +76,14 @@ class UNet(nn.Module):
                 x = Block(width, cfg.dropout)(x, told_BE, next(rngs))
                 skips.append(x)
         x = Attention(cfg.heads)(x)
+        if context:
+            x = CrossAttention(cfg.heads, name="look")(x, *context)
         for level, width in reversed(list(enumerate(widths))):
             for _ in range(cfg.blocks):
                 x = jnp.concatenate([x, skips.pop()], axis=-1)
                 x = Block(width, cfg.dropout)(x, told_BE, next(rngs))
+            if context:
+                x = CrossAttention(cfg.heads, name=f"look{level}")(x, *context)
             if level:
                 rows, columns = skips[-1].shape[1:3]
                 # Narrowed before it is enlarged, which costs a quarter.

@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import optax
 
 from creagen_jax import config
+from creagen_jax.data.tokenizers import END
 from creagen_jax.functional import diffusion
 from creagen_jax.functional.embedding import embed
+from creagen_jax.models import _captions
 from creagen_jax.models._dit import DiT
 from creagen_jax.models._layers import cast
 from creagen_jax.models._unet import UNet
@@ -57,30 +59,49 @@ class Config(config.Model):
     """Standard deviation of ln sigma in training; 1.2 is usual for edm, 1 for flow."""
     label_dropout: float = 0.1
     """Share of examples whose class is withheld, so that guidance has an unconditional model."""
+    source_depth: int = 2
+    """Layers of the Transformer that reads sources, if the data have any."""
+    source_dropout: float = 0.1
+    """Share of examples whose source is withheld, likewise."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type to compute in; parameters stay float32."""
 
 
 class Network(nn.Module):
-    """F of eq. 7, with the noise level, the class (or none) and the augmentation told to it."""
+    """F of eq. 7, with the noise level, the condition (or none) and the augmentation told to it.
+
+    The condition is a class [B], or a source [B, S]: its summary is told, and the network looks at
+    all of it.
+    """
 
     cfg: Config
     classes: int
+    source_vocab: int
     augment: int
 
     @nn.compact
-    def __call__(self, x_BHWC, noise_B, label_B, augment_BA, rng):
-        cfg, dtype = self.cfg, x_BHWC.dtype
-        width = cfg.width * (4 if cfg.network == "unet" else 1)
+    def __call__(self, x_BHWC, noise_B, condition_B, augment_BA, rng):
+        cfg, dtype, context = self.cfg, x_BHWC.dtype, None
+        width = _told_width(cfg)
         told_BE = nn.Dense(width, name="noise")(_waves(noise_B, cfg.width).astype(dtype))
         if self.classes:  # the last row stands for no class
             normal = nn.initializers.normal(1.0)
             label_CE = self.param("embed_label", normal, (self.classes + 1, width))
-            told_BE += embed(label_CE, label_B)
+            told_BE += embed(label_CE, condition_B)
+        if self.source_vocab:
+            size = _captions.Size(width, cfg.source_depth, cfg.heads)
+            context = _captions.Encoder(size, self.source_vocab, name="encoder")(condition_B)
+            summary_BE = _captions.summary(*context)
+            told_BE += nn.Dense(width, use_bias=False, name="summary")(summary_BE)
         if self.augment:
             told_BE += nn.Dense(width, use_bias=False, name="augment")(augment_BA.astype(dtype))
         told_BE = nn.silu(nn.Dense(width, name="told")(nn.silu(told_BE)))
-        return NETWORKS[cfg.network](cfg, name="network")(x_BHWC, told_BE, rng)
+        return NETWORKS[cfg.network](cfg, name="network")(x_BHWC, told_BE, rng, context)
+
+
+def _told_width(cfg: Config) -> int:
+    """E: width of what the network is told."""
+    return cfg.width * (4 if cfg.network == "unet" else 1)
 
 
 def _waves(noise_B, width: int):
@@ -91,30 +112,33 @@ def _waves(noise_B, width: int):
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
 
 
-def _denoise(params: Params, cfg: Config, p, y_BHWC, label_B, augment_BA, rng):
+def _denoise(params: Params, cfg: Config, p, y_BHWC, condition_B, augment_BA, rng):
     """D(y; sigma), given the preconditioning p of sigma."""
     embed_CE, augment_AE = params.get("embed_label"), params.get("augment")
     classes = 0 if embed_CE is None else len(embed_CE) - 1
+    source_vocab = len(params["encoder"]["embed"]) if "encoder" in params else 0
     augment = 0 if augment_AE is None else len(augment_AE["kernel"])
     if augment and augment_BA is None:
         augment_BA = jnp.zeros((len(y_BHWC), augment))
-    if classes and label_B is None:
-        label_B = jnp.full(len(y_BHWC), classes)
-    network, cast_params = Network(cfg, classes, augment), cast(params, cfg.dtype)
+    if classes and condition_B is None:
+        condition_B = jnp.full(len(y_BHWC), classes)
+    if source_vocab and condition_B is None:
+        condition_B = jnp.full((len(y_BHWC), 1), END)
+    network, cast_params = Network(cfg, classes, source_vocab, augment), cast(params, cfg.dtype)
 
     def F(x_BHWC, noise_B):
         x_BHWC = x_BHWC.astype(cfg.dtype)
-        out = network.apply({"params": cast_params}, x_BHWC, noise_B, label_B, augment_BA, rng)
+        out = network.apply({"params": cast_params}, x_BHWC, noise_B, condition_B, augment_BA, rng)
         return out.astype(jnp.float32)
 
     return diffusion.precondition(F, p, y_BHWC)
 
 
-def _error(params: Params, cfg: Config, x, sigma_B, noise, label_B, augment_BA, rng):
+def _error(params: Params, cfg: Config, x, sigma_B, noise, condition_B, augment_BA, rng):
     """Weighted squared error of each example [B]."""
     p = diffusion.PRECONDITIONS[cfg.objective](sigma_B, cfg.sigma_data)
     y = x + sigma_B.reshape(-1, *(1,) * (x.ndim - 1)) * noise
-    return diffusion.weighted_error(p, _denoise(params, cfg, p, y, label_B, augment_BA, rng), x)
+    return diffusion.weighted_error(p, _denoise(params, cfg, p, y, condition_B, augment_BA, rng), x)
 
 
 # --- the family contract ------------------------------------------------------------------------
@@ -122,9 +146,10 @@ def _error(params: Params, cfg: Config, x, sigma_B, noise, label_B, augment_BA, 
 
 def init(rng, cfg: Config, spec: Spec, tx) -> TrainState:
     _check(cfg, spec)
-    network = Network(cfg, spec.classes, spec.augment)
+    network = Network(cfg, spec.classes, spec.source_vocab, spec.augment)
     x, augment_BA = jnp.zeros((1, *spec.shape)), jnp.zeros((1, spec.augment))
-    params = network.init(rng, x, jnp.zeros(1), jnp.zeros(1, jnp.int32), augment_BA, None)
+    condition_B = jnp.zeros((1, spec.source) if spec.source else 1, jnp.int32)
+    params = network.init(rng, x, jnp.zeros(1), condition_B, augment_BA, None)
     return TrainState.create(params["params"], tx)
 
 
@@ -134,12 +159,15 @@ def make_step(cfg: Config, spec: Spec, tx):
         keys = jax.random.split(rng, 4)
         sigma_B = diffusion.noise_levels(keys[0], len(x), cfg.noise_mean, cfg.noise_std)
         noise = jax.random.normal(keys[1], x.shape)
-        label_B = batch.get("condition")
-        if label_B is not None:
+        condition_B = batch.get("condition")
+        if condition_B is not None:
             withheld_B = jax.random.bernoulli(keys[2], cfg.label_dropout, (len(x),))
-            label_B = jnp.where(withheld_B, spec.classes, label_B)
+            condition_B = jnp.where(withheld_B, spec.classes, condition_B)
+        if spec.source:
+            withheld_B = jax.random.bernoulli(keys[2], cfg.source_dropout, (len(x),))
+            condition_B = jnp.where(withheld_B[:, None], END, batch["source"])
         augment_BA = batch.get("augment")
-        return _error(params, cfg, x, sigma_B, noise, label_B, augment_BA, keys[3]).mean()
+        return _error(params, cfg, x, sigma_B, noise, condition_B, augment_BA, keys[3]).mean()
 
     def step(state: TrainState, batch: Batch, rng):
         loss, grads = jax.value_and_grad(loss_fn)(state.params, batch, rng)
@@ -160,15 +188,16 @@ def eval_metrics(params: Params, cfg: Config, batch: Batch, rng):
     def at(sigma, rng):
         noise = jax.random.normal(rng, x.shape)
         sigma_B = jnp.full(len(x), sigma)
-        label_B, augment_BA = batch.get("condition"), batch.get("augment")
-        return _error(params, cfg, x, sigma_B, noise, label_B, augment_BA, None)
+        condition_B = batch.get("source", batch.get("condition"))
+        return _error(params, cfg, x, sigma_B, noise, condition_B, batch.get("augment"), None)
 
     errors_LB = jax.lax.map(lambda each: at(*each), (sigmas, jax.random.split(rng, LEVELS)))
     return {"loss": errors_LB.mean(0) * batch["mask"], "weight": batch["mask"]}
 
 
 def denoise(params: Params, cfg: Config, x, sigma_B, condition_B):
-    """The estimate of the clean x; `condition_B` None, or the number of classes: of no class."""
+    """The estimate of the clean x. `condition_B` is a class [B], a source [B, S], or None; the
+    number of classes is no class, and END alone is no source."""
     p = diffusion.PRECONDITIONS[cfg.objective](sigma_B, cfg.sigma_data)
     return _denoise(params, cfg, p, x, condition_B, None, None)
 
@@ -183,5 +212,12 @@ def _check(cfg: Config, spec: Spec) -> None:
     width = cfg.width * (cfg.levels[-1] if cfg.network == "unet" else 1)
     if width % cfg.heads:
         raise UserError(f"--model.heads {cfg.heads} does not divide a width of {width}")
-    if not 0 <= cfg.label_dropout <= 1:
-        raise UserError(f"--model.label_dropout is {cfg.label_dropout}; choose 0 to 1")
+    for name in ("label_dropout", "source_dropout"):
+        if not 0 <= getattr(cfg, name) <= 1:
+            raise UserError(f"--model.{name} is {getattr(cfg, name)}; choose 0 to 1")
+    if spec.source and (cfg.width % cfg.heads or _told_width(cfg) // cfg.heads % 2):
+        raise UserError(
+            f"--model.width {cfg.width} must be an even multiple of --model.heads {cfg.heads}"
+        )
+    if spec.source and spec.classes:
+        raise UserError("diffusion is told classes or sources, not both: choose data with one")
