@@ -219,6 +219,13 @@ def draw(run: Path, request: Request, cfg: Config, which: str, say: Say) -> Draw
             asked = _questions(run, request, num)
             request, num = dataclasses.replace(request, source=asked.sources), 1
         samples = generation.draw(model, request, num=num, seed=cfg.seed)
+        if not generation.writes_text(model.codec):
+            labels = None
+            if model.codec.labels:
+                labels = np.array([model.codec.label_id(each.label) for each in samples], np.int32)
+            waves = np.stack([each.text for each in samples])
+            items = judging_pictures.seen(model.codec, waves, labels)
+            return Drawn(run, model, items, [], samples[0].settings)
         texts = [sample.text[len(request.prompt) :] for sample in samples]
         labels = [sample.label or "" for sample in samples]
         return Drawn(run, model, texts, labels, samples[0].settings, asked)
@@ -232,7 +239,8 @@ def draw(run: Path, request: Request, cfg: Config, which: str, say: Say) -> Draw
     if model.codec.labels:
         labels = np.concatenate([part.labels for part in parts])
     prompts = tuple(prompt for part in parts for prompt in part.prompts or ())
-    return Drawn(run, model, Pictures(images, labels), [], parts[0].settings, prompts=prompts)
+    items = judging_pictures.seen(model.codec, images, labels)
+    return Drawn(run, model, items, [], parts[0].settings, prompts=prompts)
 
 
 def _questions(run: Path, request: generation.Request, num: int) -> pairing.Questions:

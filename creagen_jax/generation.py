@@ -79,7 +79,7 @@ class Speed:
 class Sample:
     """One sample, and all that is needed to draw it again."""
 
-    text: str
+    text: Any  # or what else the data hold, as their codec decodes it: of sound, a wave
     seed: int
     source: str | None  # what it was drawn from; None for a family that reads no source
     label: str | None
@@ -88,6 +88,12 @@ class Sample:
     refused: int | None  # how often the guard against copying stepped in; None without it
     cut: bool | None  # whether it left no token, so that the sample ended; None without it
     score: float | None = None  # by which beam search ranks it, in nats; None if drawn by chance
+
+    def about(self) -> dict[str, str]:
+        """Text fields for a file of it alone: its settings as JSON, its seed, its label."""
+        settings = json.dumps(self.settings, ensure_ascii=False)
+        label = {} if self.label is None else {"label": self.label}
+        return {"creagen_jax": settings, "seed": str(self.seed), **label}
 
 
 def load(run: Path, which: str = "best", report: Callable[[str], None] = print) -> Model:
@@ -339,7 +345,7 @@ def _plan(model: Model, request: Request) -> _Plan:
     return _Plan(
         request=request,
         prompt=prompt,
-        given=model.codec.tokenizer.encode(request.prompt),
+        given=prompt[int(model.codec.line or not request.prompt) :],
         sources=sources_of(model.codec, request),
         length=length,
         avoided=avoided,
@@ -352,6 +358,10 @@ def _constraints(model: Model, request: Request, length: int):
 
     Raises UserError for texts that are empty, cannot be spelt, contradict each other or do not fit.
     """
+    if not (request.avoid or request.must):
+        return None, None
+    if not writes_text(model.codec):
+        raise UserError("--avoid and --must are for models that write text")
     tokenizer, avoided, required = model.codec.tokenizer, None, None
     joiner = tokenizer.joiner
     avoid, must = ([utf8(text) for text in texts] for texts in (request.avoid, request.must))
@@ -381,6 +391,11 @@ def _check_guidance(model: Model, scale: float) -> None:
             f"{asked} needs a model that was also trained without its {condition}: leave it at 1, "
             f"or train with --model.{share} 0.1"
         )
+
+
+def writes_text(codec: Any) -> bool:
+    """Whether samples are text; else they are files of their own."""
+    return not hasattr(codec, "suffix")
 
 
 def reads_source(codec: Any) -> bool:

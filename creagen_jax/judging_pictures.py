@@ -1,19 +1,22 @@
-"""Pictures in, a creativity report out: as `judging` does with texts."""
+"""Pictures in, a creativity report out: as `judging` does with texts. Sound is judged by pictures,
+and played."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from creagen_jax import data, features, generation
+from creagen_jax import config, data, features, generation, rundir
 from creagen_jax.creativity import anchors, arrays, pictures, record
 from creagen_jax.creativity.appraisal import appraise, too_few, versions
 from creagen_jax.creativity.estimate import Estimate
 from creagen_jax.creativity.profile import Measures
-from creagen_jax.creativity.spaces import PICTURE_MOVES
+from creagen_jax.creativity.spaces import PICTURE_MOVES, SOUND_MOVES
 
 DETAILED = ("held-out", "training copies", "noise")  # anchors whose every metric is shown
 
@@ -23,6 +26,7 @@ class Pictures(NamedTuple):
 
     images: np.ndarray  # [N, H, W, C] uint8
     labels: np.ndarray | None  # [N] int32
+    raw: Sequence[Any] | None = None  # N sounds, say, of which these are pictures
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,6 +39,7 @@ class Material:
     heldout: Pictures
     probe: Pictures  # what feature networks are trained on, and nothing else
     protocol: dict[str, Any]  # of the data
+    codec: Any
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,6 +48,7 @@ class Bench:
 
     material: Material
     yardstick: arrays.Yardstick
+    reference: Pictures  # the half of the held-out that the yardstick compares with
     anchors: dict[str, Measures]
     warnings: list[str]
     seed: int
@@ -51,15 +57,23 @@ class Bench:
 # --- what it is held against ---------------------------------------------------------------------
 
 
+def seen(codec: Any, samples: np.ndarray, labels: np.ndarray | None) -> Pictures:
+    """Samples as a codec decodes them, as pictures."""
+    if not hasattr(codec, "compared"):
+        return Pictures(samples, labels)
+    return Pictures(codec.compared(samples), labels, samples)
+
+
 def of_run(run: Path, label: str) -> Material:
     """The data of a run, of one label unless it is "". Raises UserError if they have changed."""
     dataset = generation.training_data(run)
-    found = _of_dataset(run.name, dataset)
+    modality = data.get(config.modality(rundir.read(run)["experiment"]))
+    found = _of_dataset(run.name, dataset, modality)
     if not label:
         return found
     wanted = dataset.codec.label_id(label)
     parts = {
-        name: Pictures(*(x[part.labels == wanted] for x in part))
+        name: _some(part, np.flatnonzero(part.labels == wanted))
         for name, part in {"train": found.train, "heldout": found.heldout}.items()
     }
     return dataclasses.replace(found, **parts, protocol={**found.protocol, "label": label})
@@ -91,20 +105,24 @@ def of_files(samples: str, train: str, heldout: str) -> tuple[Material, Pictures
             labels = ids[part.labels].astype(np.int32)
         return Pictures(np.asarray(part.images), labels)
 
-    found = _of_dataset(train, dataset)
+    found = _of_dataset(train, dataset, image)
     if heldout:
         found = dataclasses.replace(found, heldout=read(heldout))
     return found, read(samples)
 
 
-def _of_dataset(title: str, dataset: Any) -> Material:
+def _of_dataset(title: str, dataset: Any, modality: ModuleType) -> Material:
+    def samples(name: str) -> np.ndarray:
+        known = hasattr(modality, "samples")
+        return modality.samples(dataset, name) if known else dataset.splits[name].images
+
     def part(*names: str) -> Pictures:
-        found = [dataset.splits[name] for name in names if name in dataset.splits]
-        if not found:
-            return Pictures(dataset.splits["train"].images[:0], None)
-        labels = [each.labels for each in found]
-        images = np.concatenate([each.images for each in found])
-        return Pictures(images, None if labels[0] is None else np.concatenate(labels))
+        names = [name for name in names if name in dataset.splits]
+        if not names:
+            return _some(part("train"), np.arange(0))
+        labels = [dataset.splits[name].labels for name in names]
+        labels = None if labels[0] is None else np.concatenate(labels)
+        return seen(dataset.codec, np.concatenate([*map(samples, names)]), labels)
 
     about = dataset.fingerprint
     # A split that the set came with may have another source, such as other writers: only pictures
@@ -118,6 +136,7 @@ def _of_dataset(title: str, dataset: Any) -> Material:
         heldout=part(*(random if any(name in dataset.splits for name in random) else heldout)),
         probe=part("probe"),
         protocol={name: about[name] for name in ("source", "sha256", "shape")},
+        codec=dataset.codec,
     )
 
 
@@ -128,7 +147,7 @@ def bench(
 
     own: the user's features ("module:function") or ""; cache: a folder for trained networks.
     """
-    spaces, warnings = features.spaces(*found.probe, seed=seed, cache=cache)
+    spaces, warnings = features.spaces(*found.probe[:2], seed=seed, cache=cache)
     domain = "domain" if "domain" in spaces else "network"
     if own:
         spaces, domain = {**spaces, "user": features.user(own)}, "user"
@@ -139,7 +158,7 @@ def bench(
     if found.names and found.heldout.labels is not None:
         labels = arrays.Labels(found.train.labels, *(half.labels for half in halves))
         if len(np.unique(found.train.labels)) > 1:
-            read = features.reader(*found.train, seed=seed, cache=cache)
+            read = features.reader(*found.train[:2], seed=seed, cache=cache)
     yardstick = arrays.yardstick(
         train=found.train.images,
         reference=halves[0].images,
@@ -148,7 +167,7 @@ def bench(
         domain=domain,
         labels=labels,
         read=read,
-        moves={"pixels": PICTURE_MOVES},
+        moves={"pixels": SOUND_MOVES if found.codec.suffix == ".wav" else PICTURE_MOVES},
         size=len(generated.images),
         seed=seed,
     )
@@ -163,11 +182,12 @@ def bench(
         )
         for name, each in anchors.anchors(yardstick, seed=seed).items()
     }
-    return Bench(found, yardstick, measured, [*warnings, *yardstick.warnings], seed)
+    return Bench(found, yardstick, halves[0], measured, [*warnings, *yardstick.warnings], seed)
 
 
 def _some(part: Pictures, index: np.ndarray) -> Pictures:
-    return Pictures(part.images[index], None if part.labels is None else part.labels[index])
+    labels = None if part.labels is None else part.labels[index]
+    return Pictures(part.images[index], labels, None if part.raw is None else part.raw[index])
 
 
 # --- what is judged ------------------------------------------------------------------------------
@@ -189,17 +209,27 @@ def judge(
     rows = [] if asked is None else arrays.by_class(y, generated.images, asked, seed=on.seed)
     return record.Report(
         title=title,
-        kind="image",
+        kind="image" if generated.raw is None else "sound",
         unit="",
         **appraise(measures, on.anchors, anchors.TITLES, doubt=y.doubt, probed=probed or {}),
         warnings=_warnings(on, generated.images),
         protocol=_protocol(on, generated, protocol or {}),
-        gallery=pictures.gallery(y, generated.images, asked, names=names, seed=on.seed),
+        gallery=pictures.gallery(
+            y, generated.images, asked, names=names, fields=_fields(on, generated), seed=on.seed
+        ),
         classes=[
             record.ClassRow(names[label], int((asked == label).sum()), rows[label])
             for label in rows
         ],
     )
+
+
+def _fields(on: Bench, generated: Pictures) -> Callable[[str, int], dict[str, str]] | None:
+    """How items are shown that are more than the pictures of them."""
+    if generated.raw is None:
+        return None
+    pools = {"generated": generated, "train": on.material.train, "reference": on.reference}
+    return lambda pool, i: on.material.codec.exhibit(pools[pool].raw[i])
 
 
 def _warnings(on: Bench, images: np.ndarray) -> list[str]:

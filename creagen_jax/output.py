@@ -95,6 +95,10 @@ def tokens(run: Path, model: Model, args: Tokens) -> list[str]:
         guard = generation.load_guard(run, args.max_copy, report=cli.warn)
     speed = generation.Speed()
     how = {"seed": args.seed, "guard": guard, "speed": speed}
+    if not generation.writes_text(model.codec):
+        samples = generation.draw(model, request, num=args.num, **how)
+        place = _files(run, model, args, samples)
+        return [f"{generation.summary(samples, speed)}: {place}"]
     if args.num == len(sources) == 1 and not args.out and not request.sampling.beams:
         show = functools.partial(print, end="", flush=True)
         samples = [generation.stream(model, request, show=show, **how)]
@@ -103,6 +107,17 @@ def tokens(run: Path, model: Model, args: Tokens) -> list[str]:
         samples = generation.draw(model, request, num=args.num, **how)
         cli.write(generation.render(samples, args.out), args.out)
     return [generation.summary(samples, speed)]
+
+
+def _files(run: Path, model: Model, args: Tokens, samples: list[generation.Sample]) -> Path:
+    """Samples that are no text, a file each."""
+    codec, place = model.codec, _place(run, args.out)
+    if place.suffix:
+        raise UserError(f"--out {args.out} must be a folder: each sample is a {codec.suffix} in it")
+    _make_room(place, args, codec.suffix)
+    with codec.writer(place) as file:
+        file.add([sample.text for sample in samples], None, [sample.about() for sample in samples])
+    return place
 
 
 def arrays(run: Path, model: Model, args: Arrays) -> list[str]:
@@ -132,29 +147,35 @@ def arrays(run: Path, model: Model, args: Arrays) -> list[str]:
         return [said]
     how["num"] = min(args.num, FILMED)
     film = synthesis.film(model, request, **how, frames=FRAMES)
-    sheets = (pictures.grid(images) for images in film)
+    sheets = (pictures.grid(model.codec.visible(samples)) for samples in film)
     pictures.write_gif(args.animate, sheets, seconds=SECONDS, about={"seed": str(args.seed)})
     return [said, f"animation: {args.animate}"]
 
 
 def _each(run: Path, model: Model, args: Arrays, batches: Iterator[synthesis.Samples]) -> Path:
     """Each sample for itself, written as it is drawn: memory does not grow with their number."""
-    place = Path(args.out) if args.out else rundir.samples(run) / "drawn"
-    _make_room(place, args)
+    codec, place = model.codec, _place(run, args.out)
+    _make_room(place, args, codec.suffix)
     if place.suffix.lower() == ".npz":
-        writer = pictures.npz_writer(place, args.num, model.codec.shape)
+        if codec.suffix != ".png":
+            raise UserError(f"--out {args.out} is for pictures; name a folder for {codec.suffix}")
+        writer = pictures.npz_writer(place, args.num, codec.shape)
     else:
-        writer = pictures.folder_writer(place)
+        writer = codec.writer(place)
     with contextlib.closing(batches), writer as file:
         for batch in batches:
-            file.add(batch.images, batch.labels, batch.about(model.codec))
+            file.add(batch.images, batch.labels, batch.about(codec))
     return place
 
 
-def _make_room(folder: Path, args: Arrays) -> None:
+def _place(run: Path, out: str) -> Path:
+    return Path(out) if out else rundir.samples(run) / "drawn"
+
+
+def _make_room(folder: Path, args: Arrays | Tokens, suffix: str) -> None:
     """Samples of an earlier call must not pass for some of this one: the run's own folder is
     emptied of them, and for any other folder it is a UserError."""
-    old = [path for path in folder.glob("*.png") if path.stem.isdigit()]
+    old = [path for path in folder.glob(f"*{suffix}") if path.stem.isdigit()]
     left = [path for path in old if int(path.stem) >= args.num]
     if args.out and left:
         raise UserError(
@@ -167,7 +188,7 @@ def _make_room(folder: Path, args: Arrays) -> None:
 
 def _grid(run: Path, model: Model, args: Arrays, batches: Iterator[synthesis.Samples]) -> Path:
     parts = list(batches)
-    images = np.concatenate([part.images for part in parts])
+    images = model.codec.visible(np.concatenate([part.images for part in parts]))
     if parts[0].labels is not None:
         labels = np.concatenate([part.labels for part in parts])
         images = images[np.argsort(labels, kind="stable")]

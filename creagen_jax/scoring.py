@@ -111,7 +111,7 @@ def reference(data: ModuleType, dataset: Any) -> dict[str, Any]:
 def _in_order(dataset: Any, order: int) -> Any:
     """The same text in windows that show a chain of this order every n-gram once."""
     line = dataset.codec.line
-    overlap = 0 if line else order - 1
-    cfg = dataclasses.replace(dataset.cfg, order="sequential", overlap=overlap)
+    changes = {"order": "sequential"} if line else {"order": "sequential", "overlap": order - 1}
+    cfg = dataclasses.replace(dataset.cfg, **changes)
     length = dataset.length if line else REFERENCE_LENGTH
     return dataclasses.replace(dataset, cfg=cfg, length=length)

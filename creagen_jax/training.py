@@ -9,7 +9,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -337,12 +337,19 @@ def _draw(job: Job, state: TrainState) -> tuple[str, bytes, str]:
     )
     seed = job.experiment.seed
     if job.family.KIND != "autoregressive":
-        sheet = pictures.grid(synthesis.preview(model, seed=seed), columns=8)
-        return ".png", pictures.png(sheet, {"step": str(model.step)}), ""
+        return _sheet(model, synthesis.preview(model, seed=seed))
     many = model.codec.line and not generation.reads_source(model.codec)  # one of each source
     drawn = generation.draw(model, generation.Request(), num=SAMPLES if many else 1, seed=seed)
+    if not generation.writes_text(model.codec):
+        return _sheet(model, [sample.text for sample in drawn])
     text = "\n".join(map(generation.brief, drawn))
     return ".txt", f"{text}\n".encode(), text
+
+
+def _sheet(model: generation.Model, samples: Sequence[np.ndarray]) -> tuple[str, bytes, str]:
+    """Samples that are no text on a contact sheet."""
+    sheet = pictures.grid(model.codec.visible(samples), columns=8)
+    return ".png", pictures.png(sheet, {"step": str(model.step)}), ""
 
 
 def _final(job: Job, run: Path, state: TrainState, progress: Progress, log: logging.Log) -> None:

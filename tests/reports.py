@@ -320,14 +320,15 @@ def nothing() -> Report:
 
 
 def replaced(value, text: str):
-    """A report as JSON with another text in place of each; names of fields and pictures stay."""
+    """A report as JSON with another text in place of each; names of fields, pictures and sounds stay."""
     if isinstance(value, str):
         return text
     if isinstance(value, list):
         return [replaced(each, text) for each in value]
     if isinstance(value, dict):
         return {
-            key: each if key == "picture" else replaced(each, text) for key, each in value.items()
+            key: each if key in ("picture", "sound") else replaced(each, text)
+            for key, each in value.items()
         }
     return value
 

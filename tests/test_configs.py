@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from creagen_jax import checkpoint, config, data, generation, models, optim, rundir, synthesis
-from creagen_jax.data import pictures
+from creagen_jax.data import audio_files, pictures
 
 FOLDER = Path(__file__).parent.parent / "configs"
 every = pytest.mark.parametrize("name", sorted(config.available(FOLDER)))
@@ -18,7 +18,7 @@ every = pytest.mark.parametrize("name", sorted(config.available(FOLDER)))
 @pytest.fixture(scope="module")
 def with_data(tmp_path_factory):
     """An experiment with data at hand, made here instead of a set to be prepared: text, grey
-    pictures in an .npz, a folder of coloured ones, and pairs and poems of random words."""
+    pictures in an .npz, a folder of coloured ones, sounds, and pairs and poems of random words."""
     folder = tmp_path_factory.mktemp("data")
     words = helpers.write_text(folder, 20_000)
     grey = helpers.write_pictures(folder, shape=(28, 28, 1), classes=10)
@@ -29,6 +29,10 @@ def with_data(tmp_path_factory):
     captions = [" ".join(pair) for pair in words_] * 4
     rows = [f"{i:06d}.png\t{caption}" for i, caption in enumerate(captions)]
     (folder / "coloured" / "captions.tsv").write_text("\n".join(["file\tcaption", *rows]))
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        wave = rng.uniform(-1, 1, 6000).astype(np.float32)
+        audio_files.write_wav(folder / "sounds" / "ab"[i % 2] / f"{i}.wav", wave, 8000, {})
     lines = words.read_text().splitlines()[:400]
     (folder / "pairs.tsv").write_text("".join(f"{line}.\t{line[::-1]}!\n" for line in lines))
     poems = ("\n".join(lines[i : i + 4]) for i in range(0, len(lines), 4))
@@ -44,6 +48,8 @@ def with_data(tmp_path_factory):
             own["path"] = str(grey)
         elif modality in ("image", "captioned") and data.path:
             own["path"] = str(folder / "coloured")
+        elif modality == "audio" and data.path:
+            own["path"] = str(folder / "sounds")
         # Samples are drawn below; to draw others on the way would compile one more program.
         return config.replace(experiment, data=own, train={"sample_every": 0})
 
@@ -98,11 +104,14 @@ def test_the_smoke_trains_restores_and_samples(name, with_data, tmp_path):
             request, length = generation.Request(length=20), 20
         samples = generation.draw(model, request, num=2, seed=0)
         assert [sample.seed for sample in samples] == [0, 1]
-        for sample in samples:
+        for sample in samples if generation.writes_text(model.codec) else []:
             assert len(model.codec.tokenizer.encode(sample.text)) <= length
     else:
         way = {"sampling": synthesis.QUICK} if family.KIND == "diffusion" else {}
         request = synthesis.REQUESTS[family.KIND](**way)
         (samples,) = synthesis.draw(model, request, num=2, seed=0)
-        assert samples.images.dtype == np.uint8 and samples.seeds.tolist() == [0, 1]
-        assert samples.images.shape == (2, *model.codec.shape)
+        assert samples.seeds.tolist() == [0, 1]
+        seen = model.codec.visible(samples.images)
+        assert seen.dtype == np.uint8 and seen.shape[0] == 2 and seen.ndim == 4
+        if model.codec.suffix == ".png":
+            assert samples.images.shape == (2, *model.codec.shape)

@@ -180,7 +180,7 @@ def test_a_random_part_is_held_against_and_not_the_sets_own_test_split(tmp_path)
     np.savez(path, x_train=images[:300], y_train=labels[:300], x_test=images[300:],
              y_test=labels[300:])  # fmt: skip
     dataset = image.load(image.Config(path=str(path)))
-    found = judging_pictures._of_dataset("", dataset)
+    found = judging_pictures._of_dataset("", dataset, image)
     assert len(found.heldout.images) == len(dataset.splits["validation"].images)
     dataset = image.load(image.Config(path=str(path), validation=0.0))
-    assert len(judging_pictures._of_dataset("", dataset).heldout.images) == 100
+    assert len(judging_pictures._of_dataset("", dataset, image).heldout.images) == 100

@@ -150,9 +150,10 @@ def strip(items: list[Item]) -> Markup:
 
 
 def frames(items: list[Item]) -> str:
-    """What the frames in a strip of these items mean."""
+    """What can be done with a strip of these items, and what its frames mean."""
     flawed = any(item.reason for item in items)
-    return " A dashed frame: it does not count; point at it to see why." if flawed else ""
+    heard = " Press one to hear it." if any(item.sound for item in items) else ""
+    return heard + (" A dashed frame: it does not count; point at it to see why." if flawed else "")
 
 
 def _natural(label: str) -> str:
@@ -167,7 +168,7 @@ def _picture(item: Item, side: int) -> Markup:
     scale = side // max(width, height) or side / max(width, height)
     about = ", ".join(_about(item))
     kinds = ["sharp"] * (scale >= 1) + ["flaw"] * bool(item.reason)
-    return tag(
+    image = tag(
         "img",
         src=item.picture,
         alt=about or "no class",
@@ -176,6 +177,11 @@ def _picture(item: Item, side: int) -> Markup:
         height=max(round(height * scale), 1),
         class_=" ".join(kinds) or None,
     )
+    if not item.sound:
+        return image
+    # The player appears where it is asked for: dozens of them would hide the pictures.
+    play = tag("audio", controls="", preload="none", src=item.sound)
+    return tag("details", tag("summary", image), play, class_="sound")
 
 
 # --- copied text ---------------------------------------------------------------------------------

@@ -256,6 +256,7 @@ mark[tabindex]:hover::after, mark[tabindex]:focus::after { content: attr(aria-de
 .pair h4 { margin: 0; color: var(--soft); font-size: 0.8rem; font-weight: 500; }
 img { display: block; max-width: 100%; height: auto; border-radius: 2px;
   box-shadow: 0 0 0 1px var(--line); }
+.sound summary { cursor: pointer; list-style: none; } .sound audio { width: 100%; }
 .sharp { image-rendering: pixelated; }
 .strip { display: flex; flex-wrap: wrap; gap: 4px; }
 .strip .flaw { outline: 2px dashed var(--alarm-line); outline-offset: -1px; }

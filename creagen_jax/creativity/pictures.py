@@ -5,7 +5,8 @@ Letters: N items, H W C a picture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +21,13 @@ def gallery(
     asked_N: np.ndarray | None = None,
     *,
     names: Sequence[str] = (),
+    fields: Callable[[str, int], dict[str, Any]] | None = None,
     seed: int = 0,
 ) -> Gallery:
     """The `exhibits.showcase` of generated pictures, uint8, with the pictures themselves.
+
+    fields: of `record.Item`, for what is not shown as the pictures that were compared: a function
+    of "generated", "train" or "reference" and the number of an item there.
 
     asked_N: the class numbers that were asked for; names: of the classes, if they have any. Without
     asked_N no picture has a label.
@@ -34,18 +39,19 @@ def gallery(
             return ""
         return names[classes[i]] if names else str(classes[i])
 
+    def drawn(pool: str, i: int) -> dict[str, Any]:
+        if fields:
+            return fields(pool, i)
+        return {"picture": picture(items_NHWC[i] if pool == "generated" else getattr(y, pool)[i])}
+
     def item(i: int) -> Item:
-        return Item(
-            label=label(asked_N, i), reason=shown.reasons[i], picture=picture(items_NHWC[i])
-        )
+        return Item(label=label(asked_N, i), reason=shown.reasons[i], **drawn("generated", i))
 
     def real(pool: str, i: int | None) -> Item | None:
         """A picture of y.train or y.reference."""
         if i is None:
             return None
-        return Item(
-            label=label(getattr(y.labels, pool, None), i), picture=picture(getattr(y, pool)[i])
-        )
+        return Item(label=label(getattr(y.labels, pool, None), i), **drawn(pool, i))
 
     return Gallery(
         unselected=[item(i) for i in shown.unselected],

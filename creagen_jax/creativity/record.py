@@ -1,6 +1,6 @@
 """What one evaluation found: the objects that `report` renders, and report.json, the same.
 
-report.json holds the fields of `Report` below, under the same names, and `"schema": 3`. It is
+report.json holds the fields of `Report` below, under the same names, and `"schema": 4`. It is
 strict JSON: what is not known is null, never NaN. An estimate is
 
     {"value": 0.81, "low": 0.76, "high": 0.86, "method": "bootstrap", "n": 2000, "n_ref": 500,
@@ -27,7 +27,7 @@ from PIL import Image
 from creagen_jax.creativity.estimate import Estimate
 from creagen_jax.types import UserError
 
-SCHEMA = 3
+SCHEMA = 4
 AXES = ("quality", "novelty", "diversity")
 DIGITS = 3  # of the weights of an alignment
 LARGEST = 128  # pixels: longer sides of pictures are shrunk to it, to keep report.json small
@@ -98,7 +98,8 @@ class Span:
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """A generated item, or a real one beside it. Raises ValueError for a picture from elsewhere."""
+    """A generated item, or a real one beside it. Raises ValueError for a picture or a
+    sound from elsewhere."""
 
     text: str = ""
     spans: list[Span] = dataclasses.field(default_factory=list)
@@ -108,10 +109,12 @@ class Item:
     reference: str = ""  # what a person made from it
     reason: str = ""  # of a reject: which test it failed
     picture: str = ""  # as `picture` makes it
+    sound: str = ""  # a data URI, of a file that browsers play
 
     def __post_init__(self) -> None:
-        if self.picture and not self.picture.startswith("data:image/"):  # the page would fetch it
-            raise ValueError("a picture must be a data URI")
+        for kind, uri in {"image": self.picture, "audio": self.sound}.items():
+            if uri and not uri.startswith(f"data:{kind}/"):  # the page would fetch it
+                raise ValueError(f"a picture or a sound must be a data URI of kind {kind}")
 
 
 def picture(pixels_HWC: np.ndarray) -> str:

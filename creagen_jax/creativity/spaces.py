@@ -113,7 +113,7 @@ def nearness(space: Space, items: Array, features_ND: Array) -> Nearness:
     return Nearness(distance_WN.min(0), ratio_WN.min(0), index_WN[best_N, np.arange(len(items))])
 
 
-# --- pictures ------------------------------------------------------------------------------------
+# --- pictures, and spectrograms ------------------------------------------------------------------
 
 
 def _mirrored(items_NHWC: Array) -> Array:
@@ -126,6 +126,18 @@ def _shifted(items_NHWC: Array, rows: int, columns: int) -> Array:
     _, height, width, _ = items_NHWC.shape
     return wide[:, 1 - rows : 1 - rows + height, 1 - columns : 1 - columns + width]
 
+
+def _moved(items_NHWC: Array, columns: int) -> Array:
+    """To the right; what was not there is silent."""
+    moved = np.roll(items_NHWC, columns, axis=2)
+    moved[:, :, slice(0, columns) if columns > 0 else slice(columns, None)] = 0
+    return moved
+
+
+# A sound that begins up to eight frames sooner or later is the same sound.
+SOUND_MOVES: tuple[Move, ...] = tuple(
+    partial(_moved, columns=columns) for columns in (-8, -4, -2, -1, 1, 2, 4, 8)
+)
 
 # A picture that was mirrored or shifted by a pixel is the same picture.
 PICTURE_MOVES: tuple[Move, ...] = (

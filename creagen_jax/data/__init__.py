@@ -13,6 +13,18 @@ A modality is a module of pure functions:
     save(dataset, folder)                      writes what sampling needs of the data
     load_codec(folder)                         -> Codec: from and to text, pictures, ...
 
+if samples are no text, their codec has
+
+    suffix                                     of a file that holds one: ".png", ".wav"
+    visible(samples)                           -> [N, H, W, C] uint8: a picture of each
+    writer(folder)                             -> context of a `pictures.Writer` of such files
+
+and, if they are no pictures either,
+
+    samples(dataset, split)                    -> the split as its codec decodes samples
+    codec.compared(samples)                    -> [N, H, W, C] uint8: what is compared with others
+    codec.exhibit(sample)                      -> fields of `record.Item` that show or play it
+
 and, if an example is a pair of a source and a target,
 
     sources(dataset, split)                    -> the sources of a split, as they are read
@@ -28,8 +40,9 @@ from typing import Any
 from creagen_jax.types import UserError
 
 HELPERS = {  # shared files that are no modality
-    "batching", "caching", "caption_tokens", "corpus", "cutting", "image_sources", "image_store",
-    "labels", "pair_sources", "pictures", "sources", "tokenizers",
+    "audio_files", "audio_forms", "audio_sources", "batching", "caching", "caption_tokens",
+    "corpus", "cutting", "image_sources", "image_store", "labels", "pair_sources", "pictures",
+    "sources", "tokenizers",
 }  # fmt: skip
 
 

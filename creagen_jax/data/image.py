@@ -13,7 +13,15 @@ import numpy as np
 from PIL import Image
 
 from creagen_jax import config
-from creagen_jax.data import batching, caching, cutting, image_sources, image_store, labels
+from creagen_jax.data import (
+    batching,
+    caching,
+    cutting,
+    image_sources,
+    image_store,
+    labels,
+    pictures,
+)
 from creagen_jax.data.cutting import Cut
 from creagen_jax.data.image_store import Split
 from creagen_jax.types import Spec, UserError
@@ -66,6 +74,13 @@ class Codec:
     background: str
     fit: str
     augment: int  # A
+
+    suffix = ".png"
+    writer = staticmethod(pictures.folder_writer)
+
+    def visible(self, images: np.ndarray) -> np.ndarray:
+        """The pictures themselves."""
+        return images
 
     def label_id(self, name: str) -> int:
         """The id of a label. Raises UserError for an unknown one."""

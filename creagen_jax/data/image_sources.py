@@ -49,6 +49,7 @@ class Source:
     count: int  # pictures in all splits
     files: tuple[Path, ...] = ()  # what it depends on
     shape: tuple[int, int, int] | None = None  # H, W, C of all pictures, where known beforehand
+    noun: str = "picture"  # what an example is called
 
 
 def _arrays(

@@ -110,7 +110,7 @@ def build(
         about = json.loads((place / "about.json").read_text())
         data = {name: np.memmap(place / f"{name}.bin", np.uint8, "r") for name in names}
 
-    labels = _label_names(source.name, about["labels"]) if labelled else ()
+    labels = _label_names(source, about["labels"]) if labelled else ()
     splits, described = {}, about["splits"]
     for name in names:
         ids = None
@@ -138,13 +138,13 @@ def _size_and_time(file: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _label_names(name: str, labels: dict[str, list[str | None]]) -> tuple[str, ...]:
+def _label_names(source: Source, labels: dict[str, list[str | None]]) -> tuple[str, ...]:
     counts = collections.Counter(label for split in labels.values() for label in split)
     bare = counts.pop(None, 0)
     if counts and bare:
         raise UserError(
-            f"{name}: {bare} of {bare + counts.total()} pictures have no label; give every one a "
-            "label, or use --data.no_labels"
+            f"{source.name}: {bare} of {bare + counts.total()} {source.noun}s have no label; give "
+            "every one a label, or use --data.no_labels"
         )
     return in_order(set(counts))
 
@@ -165,7 +165,13 @@ def _decode(
     damaged = {}
     pictures = ((split, picture) for split, read in source.splits.items() for picture in read())
     bar = tqdm(
-        pictures, "pictures", source.count, disable=None, leave=False, delay=2, unit="picture"
+        pictures,
+        f"{source.noun}s",
+        source.count,
+        disable=None,
+        leave=False,
+        delay=2,
+        unit=source.noun,
     )
     for split, picture in bar:
         try:
@@ -183,30 +189,31 @@ def _decode(
     if len(damaged) > DAMAGED * source.count:
         reasons = [f"{name} ({reason})" for name, reason in damaged.items()]
         raise UserError(
-            f"{source.name}: {len(damaged)} of {source.count} pictures are damaged: "
+            f"{source.name}: {len(damaged)} of {source.count} {source.noun}s are damaged: "
             f"{first(reasons)}; repair or remove them"
         )
     return {
         "labels": labels,
-        "splits": _describe(source.name, {k: np.array(v, np.uint64) for k, v in hashes.items()}),
+        "splits": _describe(source, {k: np.array(v, np.uint64) for k, v in hashes.items()}),
         "sha256": digest.hexdigest(),
         "damaged": list(damaged),
     }
 
 
-def _describe(source: str, hashes: dict[str, np.ndarray]) -> dict[str, dict[str, int]]:
+def _describe(source: Source, hashes: dict[str, np.ndarray]) -> dict[str, dict[str, int]]:
     """Counts of each split. Raises UserError if one cannot be used."""
     described, train = {}, np.unique(hashes["train"])
     if len(train) < 2:
         raise UserError(
-            f"{source} needs at least 2 different pictures to train on; it has {len(train)}"
+            f"{source.name} needs at least 2 different {source.noun}s to train on; it has "
+            f"{len(train)}"
         )
     for name, hashes_N in hashes.items():
         if not len(hashes_N):
             total = sum(map(len, hashes.values()))
             raise UserError(
-                f"{source}: the {name} split needs at least 1 of the {total} pictures and got "
-                f"none; give more pictures, or use --data.{name} 0"
+                f"{source.name}: the {name} split needs at least 1 of the {total} {source.noun}s "
+                f"and got none; give more {source.noun}s, or use --data.{name} 0"
             )
         described[name] = {
             "examples": len(hashes_N),

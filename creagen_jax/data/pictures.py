@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import io
@@ -58,6 +59,11 @@ def png(image_HWC: np.ndarray, about: About) -> bytes:
         fields.add_itxt(name, text)
     _image(image_HWC).save(file, "png", pnginfo=fields)
     return file.getvalue()
+
+
+def data_uri(image_HWC: np.ndarray) -> str:
+    """A PNG of uint8 pixels to be put into a page."""
+    return f"data:image/png;base64,{base64.b64encode(png(image_HWC, {})).decode()}"
 
 
 def write_png(path: str | os.PathLike, image_HWC: np.ndarray, about: About) -> None:
