@@ -320,7 +320,7 @@ def nothing() -> Report:
 
 
 def replaced(value, text: str):
-    """A report as JSON with another text in place of each; names of fields, pictures and sounds stay."""
+    """A report as JSON with another text in place of each; names, pictures and sounds stay."""
     if isinstance(value, str):
         return text
     if isinstance(value, list):
