@@ -15,7 +15,7 @@ from scipy import stats
 
 from creagen_jax import scoring
 from creagen_jax.functional import adversarial
-from creagen_jax.models import _language, lstm, text_gan
+from creagen_jax.models import _language, _reader, lstm, text_gan
 from creagen_jax.sampling import filters, tokens
 from creagen_jax.types import Spec, UserError
 
@@ -290,7 +290,7 @@ def test_what_is_alive_ends_with_the_first_end():
 @jax.jit
 def judged(part, x, mask, label):
     texts = text_gan.Texts(x, mask, label)
-    return text_gan._judge(part, settings_of("gumbel"), text_gan._embed(part, x), texts)
+    return _reader.judge(part, settings_of("gumbel"), _reader.vectors(part, x), texts)
 
 
 def judge(x, mask, label, part=None):

@@ -30,24 +30,22 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
 from creagen_jax.data.tokenizers import END
-from creagen_jax.functional import adversarial, recurrent
+from creagen_jax.functional import adversarial
 from creagen_jax.functional.attention import mask_to_end
-from creagen_jax.functional.embedding import embed, embed_label
-from creagen_jax.functional.layers import cross_entropy, dropout
-from creagen_jax.models import _decoder, _language, _recurrent
-from creagen_jax.models._layers import cast
+from creagen_jax.functional.layers import cross_entropy
+from creagen_jax.models import _decoder, _language, _reader, _recurrent
+from creagen_jax.models._reader import Texts
 from creagen_jax.types import Batch, Params, Spec, TrainState, UserError
 
 KIND = "autoregressive"
 HOST = False
 
-CELL = _recurrent.LSTM
+CELL = _reader.CELL
 RUN = 3  # tokens of the runs whose variety shows a collapse
 
 
@@ -119,68 +117,7 @@ class Config(_decoder.Config):
     """Learning rate of the generator in adversarial steps, relative to the optimizer's."""
 
 
-class Reader(nn.Module):
-    """A number for a text after each of its tokens, [B, T]: the discriminator's logit, or the
-    reward that the baseline expects. It reads the tokens' vectors, so that soft ones will do."""
-
-    cfg: Config
-    classes: int
-
-    @nn.compact
-    def __call__(self, x_BTD, label_B, rng):
-        K, rate = self.cfg.discriminator_width, self.cfg.discriminator_dropout
-        lecun = nn.initializers.lecun_normal()
-        rngs = (None, None) if rng is None else jax.random.split(rng)
-        if self.classes:
-            label_CD = self.param("embed_label", nn.initializers.normal(1.0), (self.classes, K))
-            x_BTD += embed_label(label_CD, label_B)[:, None]
-        W_DG = self.param("W", lecun, (K, CELL.gates * K))
-        U_KG = self.param("U", nn.initializers.orthogonal(), (K, CELL.gates * K))
-        b_G = self.param("b", lambda key: jnp.repeat(jnp.array(CELL.bias), K))
-        carry = (jnp.zeros((len(x_BTD), K), x_BTD.dtype),) * CELL.carries
-        x_BTD = dropout(rngs[0], x_BTD, rate)
-        h_BTK, _ = recurrent.recur(CELL.step, x_BTD, carry, W_DG, U_KG, b_G)
-        head_K1 = self.param("head", lecun, (K, 1))
-        head_bias_1 = self.param("head_bias", nn.initializers.zeros, (1,))
-        return (dropout(rngs[1], h_BTK, rate) @ head_K1 + head_bias_1)[..., 0]
-
-
-def _embed(part: Params, tokens):
-    """What a reader reads of tokens, ids [B, T] or shares [B, T, V]: their vectors [B, T, D]."""
-    return embed(part["embed"], tokens) if tokens.ndim == 2 else tokens @ part["embed"]
-
-
-def _read(part: Params, cfg: Config, x_BTD, label_B, rng=None):
-    """What the `Reader` of these parameters says after each token, [B, T] float32."""
-    network = Reader(cfg, len(part["embed_label"]) if "embed_label" in part else 0)
-    variables = {"params": cast(part, cfg.dtype)}
-    return network.apply(variables, x_BTD.astype(cfg.dtype), label_B, rng).astype(jnp.float32)
-
-
-def _judge(part: Params, cfg: Config, x_BTD, texts: Texts, rng=None):
-    """The discriminator's logit of each text [B], the mean of what it says at each token: from the
-    state at the last one alone it learns later. The vectors x_BTD are those of the texts, or soft
-    ones in their place."""
-    logits_BT = _read(part, cfg, x_BTD, texts.label_B, rng) * texts.mask_BT
-    return logits_BT.sum(1) / jnp.maximum(texts.mask_BT.sum(1), 1)
-
-
-def _init_reader(rng, cfg: Config, spec: Spec) -> Params:
-    rngs, D = jax.random.split(rng), cfg.discriminator_width
-    network = Reader(cfg, spec.classes)
-    own = network.init(rngs[0], jnp.zeros((1, 1, D)), jnp.zeros(1, jnp.int32), None)["params"]
-    return {**own, "embed": jax.random.normal(rngs[1], (spec.vocab, D))}
-
-
 # --- writing ------------------------------------------------------------------------------------
-
-
-class Texts(NamedTuple):
-    """A batch of texts, real or written, as the discriminator reads them."""
-
-    tokens_BT: jax.Array  # what follows the first token: c1 .. cn END then END
-    mask_BT: jax.Array  # 1 up to and including the first END
-    label_B: jax.Array | None
 
 
 class Round(NamedTuple):
@@ -238,15 +175,15 @@ def _likelihood_loss(part: Params, cfg: Config, batch: Batch, rng):
 
 def _discriminator_loss(part: Params, cfg: Config, real: Texts, fake: Texts, rng):
     both = jax.tree.map(lambda *two: jnp.concatenate(two), real, fake)
-    logits = _judge(part, cfg, _embed(part, both.tokens_BT), both, rng)
+    logits = _reader.judge(part, cfg, _reader.vectors(part, both.tokens_BT), both, rng)
     real_B, fake_B = jnp.split(logits, 2)
     game, penalty = adversarial.LOSSES[cfg.loss].discriminator(real_B, fake_B), jnp.zeros([])
     some = max(round(cfg.penalised * len(real_B)), 1)
     for gamma, side in ((cfg.r1, real), (cfg.r2, fake)):
         if gamma:
             side = jax.tree.map(lambda leaf: leaf[:some], side)
-            critic = partial(_judge, part, cfg, texts=side)
-            x_BTD = _embed(part, side.tokens_BT)
+            critic = partial(_reader.judge, part, cfg, texts=side)
+            x_BTD = _reader.vectors(part, side.tokens_BT)
             penalty += gamma / 2 * adversarial.zero_centred_penalty(critic, x_BTD).mean()
     means = {"real_logit": real_B.mean(), "fake_logit": fake_B.mean()}
     return game + penalty, {"discriminator_loss": game, "penalty": penalty, **means}
@@ -265,8 +202,8 @@ def _gumbel_loss(part: Params, params: Params, cfg: Config, game: Round, progres
     temperature = adversarial.annealed(cfg.temperature_start, cfg.temperature_end, progress)
     scores_BTV = _reread(part, cfg, game) + game.noise_BTV
     soft_BTV = adversarial.straight_through(scores_BTV, temperature)
-    judge = partial(_judge, params["discriminator"], cfg)
-    vectors = partial(_embed, params["discriminator"])
+    judge = partial(_reader.judge, params["discriminator"], cfg)
+    vectors = partial(_reader.vectors, params["discriminator"])
     real_B = judge(vectors(game.real.tokens_BT), game.real)
     fake_B = judge(vectors(soft_BTV), game.fake)
     return adversarial.LOSSES[cfg.loss].generator(real_B, fake_B)
@@ -287,7 +224,8 @@ def _reward(params: Params, cfg: Config, game: Round):
     is what follows from each token."""
     part, loss = params["discriminator"], adversarial.LOSSES[cfg.loss]
     real_B, fake_B = (
-        _judge(part, cfg, _embed(part, texts.tokens_BT), texts) for texts in (game.real, game.fake)
+        _reader.judge(part, cfg, _reader.vectors(part, texts.tokens_BT), texts)
+        for texts in (game.real, game.fake)
     )
     # The generator's loss in either game is E -log of that probability.
     each_B = jax.vmap(lambda real, fake: loss.generator(real[None], fake[None]))(real_B, fake_B)
@@ -297,7 +235,7 @@ def _reward(params: Params, cfg: Config, game: Round):
 def _expected(part: Params, cfg: Config, game: Round):
     """The reward that the baseline expects before each written token [B, T]."""
     before_BT = jnp.concatenate([game.first_B[:, None], game.fake.tokens_BT[:, :-1]], axis=1)
-    return _read(part, cfg, _embed(part, before_BT), game.fake.label_B)
+    return _reader.read(part, cfg, _reader.vectors(part, before_BT), game.fake.label_B)
 
 
 def _baseline_loss(part: Params, params: Params, cfg: Config, game: Round):
@@ -316,10 +254,10 @@ def init(rng, cfg: Config, spec: Spec, tx) -> TrainState:
     rngs = jax.random.split(rng, 3)
     params = {
         "generator": GENERATORS[cfg.generator].init(rngs[0], cfg, spec, tx).params,
-        "discriminator": _init_reader(rngs[1], cfg, spec),
+        "discriminator": _reader.init(rngs[1], cfg, spec),
     }
     if cfg.method == "policy":
-        params["baseline"] = _init_reader(rngs[2], cfg, spec)
+        params["baseline"] = _reader.init(rngs[2], cfg, spec)
     return TrainState(params, {name: tx.init(part) for name, part in params.items()})
 
 
