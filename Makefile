@@ -24,7 +24,7 @@ demo: $(BIN)/creagen-installed
 	@echo "  python train.py shakespeare_transformer --data.path YOUR.txt --run runs/mine"
 
 test: $(BIN)/creagen-installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(BIN)/creagen-installed
 	$(BIN)/ruff check .

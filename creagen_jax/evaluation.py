@@ -205,7 +205,11 @@ class Drawn:
         if self.asked:
             how |= {"sources": self.asked.sources, "references": self.asked.references}
             how["alignments"] = pairing.alignments(self.model, self.items, self.asked)
-        return judging.judge(on, self.items, **how)
+        codec = self.model.codec
+        if hasattr(codec, "exhibit"):
+            sources = self.asked.sources if self.asked else [None] * len(self.items)
+            how["exhibit"] = lambda i: codec.exhibit(self.items[i], sources[i])
+        return judging.judge(on, material.judged(codec, self.items), **how)
 
 
 def draw(run: Path, request: Request, cfg: Config, which: str, say: Say) -> Drawn:
@@ -226,7 +230,7 @@ def draw(run: Path, request: Request, cfg: Config, which: str, say: Say) -> Draw
             waves = np.stack([each.text for each in samples])
             items = judging_pictures.seen(model.codec, waves, labels)
             return Drawn(run, model, items, [], samples[0].settings)
-        texts = [sample.text[len(request.prompt) :] for sample in samples]
+        texts = [sample.text[sample.given :] for sample in samples]
         labels = [sample.label or "" for sample in samples]
         return Drawn(run, model, texts, labels, samples[0].settings, asked)
     num = cfg.num or (PICTURES // FAST if cfg.fast else PICTURES)
@@ -263,7 +267,8 @@ def bench(drawn: Drawn, request: Request, cfg: Config) -> Bench:
     if cfg.features:
         raise UserError(f"--features is for pictures; {drawn.run} holds text")
     found = material.of_run(drawn.run, request)
-    return judging.bench(found, drawn.items, seed=cfg.seed, fast=cfg.fast)
+    texts = material.judged(drawn.model.codec, drawn.items)
+    return judging.bench(found, texts, seed=cfg.seed, fast=cfg.fast)
 
 
 # --- many reports --------------------------------------------------------------------------------

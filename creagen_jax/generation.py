@@ -23,6 +23,7 @@ from creagen_jax.sampling import (
     beam,
     copying,
     filters,
+    grammar,
     guidance,
     matching,
     requiring,
@@ -88,6 +89,7 @@ class Sample:
     refused: int | None  # how often the guard against copying stepped in; None without it
     cut: bool | None  # whether it left no token, so that the sample ended; None without it
     score: float | None = None  # by which beam search ranks it, in nats; None if drawn by chance
+    given: int = 0  # characters of the text that are the prompt's
 
     def about(self) -> dict[str, str]:
         """Text fields for a file of it alone: its settings as JSON, its seed, its label."""
@@ -340,12 +342,13 @@ def _plan(model: Model, request: Request) -> _Plan:
     filters.validate(request.sampling)
     _check_guidance(model, request.sampling.guidance)
     prompt = model.codec.encode_prompt(request.prompt)
+    given = prompt[int(model.codec.line or not request.prompt) :]
     length = _length(model, request, len(prompt) - 1)
     avoided, required = _constraints(model, request, length)
     return _Plan(
         request=request,
         prompt=prompt,
-        given=prompt[int(model.codec.line or not request.prompt) :],
+        given=given,
         sources=sources_of(model.codec, request),
         length=length,
         avoided=avoided,
@@ -529,10 +532,12 @@ class _How:
     cfg: config.Model
     sampling: filters.Sampling
     forbidden: tuple[int, ...]
+    grammar: Any
 
     def next_logits(self, params: Params):
         plain = partial(models.get(self.family).next_logits, params, self.cfg)
-        return guidance.guided(plain, self.sampling.guidance)
+        guided = guidance.guided(plain, self.sampling.guidance)
+        return grammar.lawful(guided, self.grammar.follows()) if self.grammar else guided
 
     def init_carry(self, params: Params, n: int, condition: Any):
         plain = partial(models.get(self.family).init_carry, params, self.cfg, n)
@@ -540,7 +545,8 @@ class _How:
 
 
 def _how(model: Model, plan: _Plan) -> _How:
-    return _How(model.family, model.cfg, plan.request.sampling, model.codec.forbidden)
+    codec, sampling = model.codec, plan.request.sampling
+    return _How(model.family, model.cfg, sampling, codec.forbidden, getattr(codec, "grammar", None))
 
 
 @partial(jax.jit, static_argnums=(0, 2))
@@ -627,6 +633,7 @@ def _sample(
     }
     return Sample(
         text=text,
+        given=len(plan.text(model, ids[:0])),
         seed=int(rows.seeds[row]),
         source=None if rows.sources is None else rows.sources[row],
         label=None if rows.labels is None else model.codec.labels[rows.labels[row]],

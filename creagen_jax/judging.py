@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,7 @@ def judge(
     sources: Sequence[str] = (),
     references: Sequence[Sequence[str]] = (),
     alignments: Sequence[record.Alignment] = (),
+    exhibit: Callable[[int], dict[str, str]] | None = None,
     protocol: dict[str, Any] | None = None,
     probed: dict[str, dict[str, Estimate]] | None = None,
     full: bool = True,
@@ -104,7 +105,8 @@ def judge(
     """The report of generated texts.
 
     Of each text, if there are such: the label that was asked for, the source that it was made from,
-    and what people made from that; alignments: of some of them.
+    and what people made from that; alignments: of some of them; exhibit: a function of the number
+    of a text to the fields of `record.Item` that show or play what it stands for.
     """
     y = on.yardstick
     told, classes = _told(on, generated, labels)
@@ -121,7 +123,11 @@ def judge(
         warnings=_warnings(on, measures, generated) + showcase.alarms(privacy),
         protocol=_protocol(on, generated, protocol or {}),
         curves={"novelty": showcase.curve({"generated": novelty, **on.curves})},
-        gallery=_paired(showcase.gallery(y, generated, labels, seed=on.seed), sources, references),
+        gallery=_paired(
+            showcase.gallery(y, generated, labels, exhibit=exhibit, seed=on.seed),
+            sources,
+            references,
+        ),
         alignments=[each for each in alignments if _harmless(each)],
         classes=classes,
         privacy=privacy,

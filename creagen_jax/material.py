@@ -40,8 +40,6 @@ def of_run(run: Path, request: generation.Request) -> Material:
     """
     fields = rundir.read(run)
     modality = config.modality(fields["experiment"])
-    if modality not in ("text", "pairs"):
-        raise UserError(f"{run} holds {modality}; evaluate.py judges text")
     dataset = generation.training_data(run)
     return _of_dataset(run.name, modality, dataset, request)
 
@@ -81,7 +79,7 @@ def _of_dataset(title: str, modality: str, dataset: Any, request: generation.Req
                 [""] * len(found) if ids is None else [codec.labels[i] for i in ids[: len(found)]]
             )
             pairs += [pair for pair in zip(found, told, strict=True) if wanted in (None, pair[1])]
-        return [text for text, _ in pairs], [label for _, label in pairs if label]
+        return judged(codec, [text for text, _ in pairs]), [label for _, label in pairs if label]
 
     wanted = codec.labels[codec.label_id(request.label)] if request.label else None
 
@@ -126,9 +124,17 @@ def _chains(
             )
             for order in orders
         }
-        return {order: [sample.text for sample in samples] for order, samples in drawn.items()}
+        return {
+            order: judged(dataset.codec, [sample.text for sample in samples])
+            for order, samples in drawn.items()
+        }
 
     return draw
+
+
+def judged(codec: Any, texts: Sequence[str]) -> list[str]:
+    """The texts in which copies are looked for: of music without its key."""
+    return list(map(codec.judged, texts)) if hasattr(codec, "judged") else list(texts)
 
 
 def pieces(texts: list[str], size: int) -> list[str]:

@@ -45,7 +45,7 @@ class Tokens(Common):
     """The most tokens in a row that may be copied from the training data; 0 is off."""
     out: str = ""
     """File to write to: .jsonl holds all about each sample, .tsv of pairs the source and the text;
-    others hold the text."""
+    .mid, .wav and .png music; others the text. Of sound: a folder."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +105,19 @@ def tokens(run: Path, model: Model, args: Tokens) -> list[str]:
         print()
     else:
         samples = generation.draw(model, request, num=args.num, **how)
+        if Path(args.out).suffix.lower() in getattr(model.codec, "suffixes", ()):
+            return [f"{generation.summary(samples, speed)}: {_write(model, args, samples)}"]
         cli.write(generation.render(samples, args.out), args.out)
     return [generation.summary(samples, speed)]
+
+
+def _write(model: Model, args: Tokens, samples: list[generation.Sample]) -> str:
+    """Texts that stand for something else, as such files: NAME.mid, or NAME_000.mid, ..."""
+    out, many = Path(args.out), len(samples) > 1
+    for i, sample in enumerate(samples):
+        place = out.with_stem(f"{out.stem}_{i:03d}") if many else out
+        model.codec.write(place, sample.text, sample.source, sample.about())
+    return f"{out.with_stem(out.stem + '_*')}" if many else args.out
 
 
 def _files(run: Path, model: Model, args: Tokens, samples: list[generation.Sample]) -> Path:

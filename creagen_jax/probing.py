@@ -15,6 +15,7 @@ from creagen_jax.creativity.estimate import Estimate
 from creagen_jax.data.tokenizers import END
 from creagen_jax.generation import Model
 from creagen_jax.sampling import filters, tokens
+from creagen_jax.types import ENTRIES
 
 WINDOWS = 512  # of a split
 BATCH = 64
@@ -64,7 +65,7 @@ def _losses(model: Model, batches: list[dict[str, np.ndarray]]) -> Losses:
 
 
 def _arrays(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: array for name, array in batch.items() if name not in ("chars", "bytes")}
+    return {name: array for name, array in batch.items() if name in ENTRIES}
 
 
 def _extraction(model: Model, batches: list[dict[str, np.ndarray]]) -> Estimate:

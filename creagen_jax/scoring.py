@@ -14,7 +14,7 @@ import numpy as np
 from creagen_jax import config, models
 from creagen_jax.data import targets
 from creagen_jax.functional import ngram
-from creagen_jax.types import Batch, Params
+from creagen_jax.types import ENTRIES, Batch, Params
 
 REFERENCE_ORDER = 6
 REFERENCE_LENGTH = 1024  # tokens of a window of a stream
@@ -42,11 +42,11 @@ def score(
 ) -> dict[str, float]:
     """Scores over all batches: sums first, one division at the end, so that padding counts nothing.
 
-    The batch's own per-example sums (`chars`, `bytes`) are added up beside the model's.
+    The batch's own per-example sums, such as `chars` and `bytes`, are added up beside the model's.
     """
     totals: dict[str, float] = {}
     for batch in batches:
-        counts = {key: batch.pop(key) for key in ("chars", "bytes") if key in batch}
+        counts = {key: batch.pop(key) for key in batch.keys() - ENTRIES}
         sums = evaluate(params, place(batch) if place else batch)
         for key, value in {**sums, **counts}.items():
             totals[key] = totals.get(key, 0.0) + float(np.sum(np.asarray(value, np.float64)))

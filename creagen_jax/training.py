@@ -34,6 +34,7 @@ from creagen_jax import (
 from creagen_jax.data import batching, pictures
 from creagen_jax.types import Spec, TrainState, UserError
 
+WIDE = 160  # pixels: such pictures stand below one another
 SAMPLES = 8  # drawn on the screen, where that is asked for
 HIDDEN = ("loss", "skipped_in_row")  # metrics of a step that are not logged as they are
 COLLAPSED = 0.5  # times the variety of the data: samples that vary less are warned of
@@ -342,13 +343,16 @@ def _draw(job: Job, state: TrainState) -> tuple[str, bytes, str]:
     drawn = generation.draw(model, generation.Request(), num=SAMPLES if many else 1, seed=seed)
     if not generation.writes_text(model.codec):
         return _sheet(model, [sample.text for sample in drawn])
+    if hasattr(model.codec, "visible"):
+        return _sheet(model, [(sample.text, sample.source) for sample in drawn])
     text = "\n".join(map(generation.brief, drawn))
     return ".txt", f"{text}\n".encode(), text
 
 
 def _sheet(model: generation.Model, samples: Sequence[np.ndarray]) -> tuple[str, bytes, str]:
     """Samples that are no text on a contact sheet."""
-    sheet = pictures.grid(model.codec.visible(samples), columns=8)
+    drawn_NHWC = model.codec.visible(samples)
+    sheet = pictures.grid(drawn_NHWC, columns=8 if drawn_NHWC.shape[2] < WIDE else 1)
     return ".png", pictures.png(sheet, {"step": str(model.step)}), ""
 
 

@@ -13,6 +13,9 @@ Params = Any  # a pytree of arrays
 Batch = dict[str, jax.Array]  # see `Spec` for the entries
 
 
+ENTRIES = {"x", "mask", "condition", "reset", "source", "augment"}  # of a batch, to a model
+
+
 class UserError(Exception):
     """A user's mistake: one line that names the thing, the reason and the choices. Exit code 2."""
 

@@ -17,7 +17,8 @@ from creagen_jax.creativity.words import number
 
 LEVELS = 4  # shades of copied text
 SHORT = 28  # characters of items that stand side by side
-LARGE, SMALL = 96, 64  # CSS pixels: the longer side of a picture on a card, and in a grid
+LARGE, SMALL = 96, 64  # CSS pixels: the height of a picture on a card, and in a grid
+WIDE = 4
 
 
 def render(gallery: Gallery, unit: str) -> list:
@@ -162,10 +163,12 @@ def _natural(label: str) -> str:
 
 
 def _picture(item: Item, side: int) -> Markup:
-    """As large as whole multiples of its pixels allow, or shrunk, to fit into a square."""
+    """As large as whole multiples of its pixels allow, or shrunk, to a height, and at most WIDE
+    times as wide."""
     with Image.open(io.BytesIO(base64.b64decode(item.picture.partition(",")[2]))) as image:
         width, height = image.size
-    scale = side // max(width, height) or side / max(width, height)
+    fit = min(side / height, WIDE * side / width)
+    scale = int(fit) or fit
     about = ", ".join(_about(item))
     kinds = ["sharp"] * (scale >= 1) + ["flaw"] * bool(item.reason)
     image = tag(

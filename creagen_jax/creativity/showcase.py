@@ -6,7 +6,7 @@ Everything that is shown is masked: no text leaves here with personal data in it
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -79,10 +79,15 @@ def masked(shown: str) -> str:
 
 
 def gallery(
-    y: text.Yardstick, texts: Sequence[str], labels: Sequence[str] = (), *, seed: int = 0
+    y: text.Yardstick,
+    texts: Sequence[str],
+    labels: Sequence[str] = (),
+    *,
+    exhibit: Callable[[int], dict[str, str]] | None = None,
+    seed: int = 0,
 ) -> Gallery:
     """The first texts; and, each only once, the most copied, the most surprising valid ones, and
-    rejects."""
+    rejects. `exhibit` gives the fields of an item that show or play it, by its number."""
     units = text.units_of(y, texts)
     matches = suffix.match(y.index, units.ids)
     seen = text.tests(y, texts)
@@ -96,6 +101,7 @@ def gallery(
             marks=["in training data"] * bool(seen.whole[i]),
             label=labels[i] if labels else "",
             reason=reason,
+            **(exhibit(i) if exhibit else {}),
         )
 
     divisor = 3 if texts and np.median([len(each) for each in texts]) > LONG else 1

@@ -13,6 +13,13 @@ A modality is a module of pure functions:
     save(dataset, folder)                      writes what sampling needs of the data
     load_codec(folder)                         -> Codec: from and to text, pictures, ...
 
+if texts stand for something else, such as music, their codec has
+
+    grammar                                    hashable; .follows() -> [V, V] which token may follow
+    judged(text)                               -> the text in which copies are looked for
+    suffixes, write(path, text, source, about) other files than text that hold a sample
+    visible(items), exhibit(text, source)      as below; items are (text, source)
+
 if samples are no text, their codec has
 
     suffix                                     of a file that holds one: ".png", ".wav"
@@ -41,8 +48,8 @@ from creagen_jax.types import UserError
 
 HELPERS = {  # shared files that are no modality
     "audio_files", "audio_forms", "audio_sources", "batching", "caching", "caption_tokens",
-    "corpus", "cutting", "image_sources", "image_store", "labels", "pair_sources", "pictures",
-    "sources", "tokenizers",
+    "corpus", "cutting", "image_sources", "image_store", "labels", "music_codec", "music_files",
+    "music_sources", "music_tokens", "pair_sources", "pictures", "sources", "tokenizers",
 }  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import functools
 import json
@@ -161,10 +160,9 @@ class Codec:
 
     def exhibit(self, wave: np.ndarray) -> dict[str, str]:
         """A spectrogram, and the sound to play."""
-        sound = audio_files.wav(wave, self.cut.rate, {})
         return {
             "picture": pictures.data_uri(self.visible([wave])[0]),
-            "sound": f"data:audio/wav;base64,{base64.b64encode(sound).decode()}",
+            "sound": audio_files.wav_uri(wave, self.cut.rate),
         }
 
     def is_new(self, wave: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import json
@@ -32,6 +33,11 @@ def wav(wave: np.ndarray, rate: int, about: About) -> bytes:
         sound.comment = json.dumps(about)
         sound.write(wave.clip(-1, 1))
     return file.getvalue()
+
+
+def wav_uri(wave: np.ndarray, rate: int) -> str:
+    """A .wav to be put into a page."""
+    return f"data:audio/wav;base64,{base64.b64encode(wav(wave, rate, {})).decode()}"
 
 
 def write_wav(path: str | os.PathLike, wave: np.ndarray, rate: int, about: About) -> None:
