@@ -6,9 +6,9 @@ from creagen_jax.models import diffusion
 
 CONFIG = Experiment(
     data=audio.Config(path="spoken_digits", trim=True, shift=0.04),
-    model=diffusion.Config(width=64, levels=(1, 2, 2), patch=4, sigma_data=0.5, noise_mean=0.0),
+    model=diffusion.Config(width=32, levels=(1, 2, 2), patch=4, sigma_data=0.5, noise_mean=0.0),
     optim=Optim(name="muon", learning_rate=2e-3, final=0.0, ema=0.995),
-    train=Train(steps=5000, batch=64, eval_every=250, sample_every=250, save_every=250),
+    train=Train(steps=4000, batch=64, eval_every=500, sample_every=1000, save_every=500),
 )
 
 SMOKE = replace(
