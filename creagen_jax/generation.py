@@ -532,7 +532,7 @@ class _How:
     cfg: config.Model
     sampling: filters.Sampling
     forbidden: tuple[int, ...]
-    grammar: Any
+    grammar: Any = None
 
     def next_logits(self, params: Params):
         plain = partial(models.get(self.family).next_logits, params, self.cfg)

@@ -214,6 +214,7 @@ def test_json_lines(command, run, tmp_path):
             "cut",
             "source",
             "score",
+            "given",
         }
         assert line["label"] in ("ab", "cd") and isinstance(line["new"], bool)
 
