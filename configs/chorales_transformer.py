@@ -6,9 +6,9 @@ from creagen_jax.models import transformer
 
 CONFIG = Experiment(
     data=music.Config(source="chorales", length=256, transpose=6),
-    model=transformer.Config(width=192, depth=4, heads=6, context=256, dropout=0.1),
+    model=transformer.Config(width=192, depth=4, heads=6, context=256, dropout=0.2),
     optim=Optim(name="muon", learning_rate=3e-3, final=0.0, ema=0.99),
-    train=Train(steps=1500, batch=16, eval_every=150, sample_every=500, save_every=150),
+    train=Train(steps=1200, batch=16, eval_every=150, sample_every=500, save_every=150),
 )
 
 SMOKE = replace(

@@ -91,7 +91,8 @@ def _pair(pair: Neighbours, steps: list[int], unit: str) -> Markup:
 
 def _body(item: Item, steps: list[int], unit: str, notes: Sequence[str] = ()) -> list:
     about = [tag("span", note) for note in [*_about(item), *notes]]
-    shown = item.text or item.source or not item.picture
+    # What can be heard stands for the text.
+    shown = not item.sound and (item.text or item.source or not item.picture)
     return [
         _picture(item, LARGE) if item.picture else None,
         _text([*_given(item), *_shaded(item, steps, unit)]) if shown else None,

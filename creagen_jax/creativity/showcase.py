@@ -113,19 +113,22 @@ def gallery(
     rejected = np.random.default_rng(seed).permutation([i for i in once if reasons[i]])
     return Gallery(
         unselected=[item(i, ", ".join(reasons[i])) for i in range(min(len(texts), unselected))],
-        copied=_neighbours(y, texts, by_copy[:pairs], item, seen),
+        copied=_neighbours(y, texts, by_copy[:pairs], item, seen, LONG if exhibit else None),
         rarest=[item(i) for i in by_surprise[:chosen]],
         rejects=[item(i, ", ".join(reasons[i])) for i in rejected[:chosen]],
     )
 
 
-def _neighbours(y, texts, chosen: list[int], item, seen: text.Tests) -> list[Neighbours]:
+def _neighbours(
+    y, texts, chosen: list[int], item, seen: text.Tests, most: int | None
+) -> list[Neighbours]:
+    """Of the real texts, `most` characters at most."""
     features_ND = y.features([texts[i] for i in chosen])
 
     def closest(pool: Sequence[str], pool_PD: np.ndarray) -> list[Item | None]:
         if not len(pool) or not chosen:
             return [None] * len(chosen)
-        return [Item(masked(pool[j])) for j in nearest(features_ND, pool_PD)[1][:, 0]]
+        return [Item(masked(pool[j])[:most]) for j in nearest(features_ND, pool_PD)[1][:, 0]]
 
     train, heldout = closest(y.trained, y.trained_PD), closest(y.reference, y.features(y.reference))
     usual = y.usual_copied
