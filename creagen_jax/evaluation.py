@@ -345,7 +345,7 @@ def request_of(runs: Sequence[Path]) -> Request:
         listed = ", ".join(f"{run} ({kind})" for run, kind in kinds.items())
         raise UserError(f"these runs draw in different ways, so no flags fit all: {listed}")
     kind = next(iter(kinds.values()), "autoregressive")
-    if runs and rundir.read(runs[0])["spec"].source:
+    if kind == "autoregressive" and runs and rundir.read(runs[0])["spec"].source:
         # What is right is asked for, so the likeliest output is judged unless flags say otherwise.
         return generation.Request(sampling=filters.Sampling(temperature=0.0))
     return synthesis.REQUESTS.get(kind, generation.Request)()

@@ -159,7 +159,7 @@ def test_a_model_without_captions_reads_no_prompt(tmp_path):
 
 def test_evaluation_asks_for_held_out_captions(run, monkeypatch, capsys):
     monkeypatch.setattr(retrieving, "STEPS", 2)
-    request = synthesis.Denoising(sampling=synthesis.QUICK)
+    request = dataclasses.replace(evaluation.request_of([run]), sampling=synthesis.QUICK)
     cfg = evaluation.Config(num=24)
     found = evaluation.of_run(run, request, cfg)
     held = retrieving.questions(generation.training_data(run))
