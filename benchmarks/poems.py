@@ -8,22 +8,26 @@ from __future__ import annotations
 import argparse
 import random
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from creagen_jax import data, generation, pairing
+from creagen_jax import cli, data, generation, pairing
 from creagen_jax.sampling import filters
+from creagen_jax.types import UserError
 
 
-def main() -> None:
+def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--num", type=int, default=500, help="first lines")
     parser.add_argument("--shown", type=int, default=10, help="poems, at random")
     parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     model, pairs = generation.load(args.run), data.get("pairs")
+    if not generation.reads_source(model.codec):
+        raise UserError(f"{args.run} reads no first lines; give a run of poem_seq2seq")
     dataset = generation.training_data(args.run)
     first = pairing.questions("pairs", dataset, args.num).sources
     known = [*pairs.sources(dataset, "train"), *pairs.texts(dataset, "train")]
@@ -45,6 +49,7 @@ def main() -> None:
     )
     for i in sorted(random.Random(args.seed).sample(range(len(samples)), args.shown)):
         print(f"{samples[i].source} {' '.join(lines[i])}   {spans[i]}")
+    return 0
 
 
 def _bare(line: str) -> str:
@@ -65,4 +70,4 @@ def _longest(text: str, known: str) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(cli.run(main))

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import tyro
@@ -20,6 +20,7 @@ from creagen_jax.types import UserError
 FRAMES = 24  # of the animation of a diffusion model, at most one a step
 FILMED = 64  # samples in an animation, at most
 SECONDS = 0.1  # of a frame
+TEXTS = (".txt", ".jsonl", ".tsv")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,10 +106,18 @@ def tokens(run: Path, model: Model, args: Tokens) -> list[str]:
         print()
     else:
         samples = generation.draw(model, request, num=args.num, **how)
-        if Path(args.out).suffix.lower() in getattr(model.codec, "suffixes", ()):
+        if _is_file_of(model.codec, args.out):
             return [f"{generation.summary(samples, speed)}: {_write(model, args, samples)}"]
         cli.write(generation.render(samples, args.out), args.out)
     return [generation.summary(samples, speed)]
+
+
+def _is_file_of(codec: Any, out: str) -> bool:
+    """Whether texts go to files of what they stand for. Raises UserError for a name of neither."""
+    suffix, known = Path(out).suffix.lower(), getattr(codec, "suffixes", ())
+    if known and suffix not in ("", *TEXTS, *known):
+        raise UserError(f"--out {out}: choose one of {', '.join((*known, *TEXTS))}")
+    return suffix in known
 
 
 def _write(model: Model, args: Tokens, samples: list[generation.Sample]) -> str:
@@ -122,9 +131,7 @@ def _write(model: Model, args: Tokens, samples: list[generation.Sample]) -> str:
 
 def _files(run: Path, model: Model, args: Tokens, samples: list[generation.Sample]) -> Path:
     """Samples that are no text, a file each."""
-    codec, place = model.codec, _place(run, args.out)
-    if place.suffix:
-        raise UserError(f"--out {args.out} must be a folder: each sample is a {codec.suffix} in it")
+    codec, place = model.codec, _folder(run, model, args.out)
     _make_room(place, args, codec.suffix)
     with codec.writer(place) as file:
         file.add([sample.text for sample in samples], None, [sample.about() for sample in samples])
@@ -165,11 +172,9 @@ def arrays(run: Path, model: Model, args: Arrays) -> list[str]:
 
 def _each(run: Path, model: Model, args: Arrays, batches: Iterator[synthesis.Samples]) -> Path:
     """Each sample for itself, written as it is drawn: memory does not grow with their number."""
-    codec, place = model.codec, _place(run, args.out)
+    codec, place = model.codec, _folder(run, model, args.out)
     _make_room(place, args, codec.suffix)
     if place.suffix.lower() == ".npz":
-        if codec.suffix != ".png":
-            raise UserError(f"--out {args.out} is for pictures; name a folder for {codec.suffix}")
         writer = pictures.npz_writer(place, args.num, codec.shape)
     else:
         writer = codec.writer(place)
@@ -179,7 +184,11 @@ def _each(run: Path, model: Model, args: Arrays, batches: Iterator[synthesis.Sam
     return place
 
 
-def _place(run: Path, out: str) -> Path:
+def _folder(run: Path, model: Model, out: str) -> Path:
+    """Where samples go: pictures into any folder or an .npz. Raises UserError for other files."""
+    suffix = model.codec.suffix
+    if suffix != ".png" and Path(out).suffix:
+        raise UserError(f"--out {out} must be a folder: each sample is a {suffix} in it")
     return Path(out) if out else rundir.samples(run) / "drawn"
 
 

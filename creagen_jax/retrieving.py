@@ -76,11 +76,14 @@ def read(judge: Judge, source_NS: np.ndarray) -> np.ndarray:
 
 
 def questions(dataset: captioned.Dataset) -> tuple[str, ...]:
-    """The different captions of the test split, or of validation if there is none.
+    """The different captions of the test split, or of validation if there is none, but for those
+    that are cut.
 
     Raises UserError if nothing is held out.
     """
-    return tuple(captioned.one_each(dataset, _held_out(dataset))[0])
+    texts, source_NS, _ = captioned.one_each(dataset, _held_out(dataset))
+    rows = zip(texts, source_NS, strict=True)
+    return tuple(text for text, ids in rows if dataset.codec.decode_source(ids) == text)
 
 
 def scores(

@@ -11,7 +11,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from creagen_jax import evaluation, features, models
+from creagen_jax import evaluation, features, generation, models, output
 from creagen_jax.config import Experiment, Train
 from creagen_jax.creativity import report as render
 from creagen_jax.creativity import spaces
@@ -610,6 +610,11 @@ def test_a_run_is_judged_and_played(form, tmp_path, monkeypatch):
     run = tmp_path / "run"
     assert helpers.train(experiment, run) == 0
     assert len(list((run / "samples").glob("step_*.png"))) == 1
+    command, model_ = output.COMMANDS[generation.kind(run)], generation.load(run)
+    with pytest.raises(UserError, match="must be a folder"):
+        command.run(run, model_, command.Args(num=2, out=str(tmp_path / "a.mid")))
+    command.run(run, model_, command.Args(num=2, out=str(tmp_path / "waves")))
+    assert [path.suffix for path in sorted((tmp_path / "waves").iterdir())] == [".wav", ".wav"]
     request = evaluation.request_of([run])
     report = evaluation.of_run(run, request, evaluation.Config(num=60))
     assert report.kind == "sound" and report.metrics["label_accuracy"].n == 60

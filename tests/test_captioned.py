@@ -587,6 +587,8 @@ def test_pictures_drawn_from_held_out_captions(squares, quick, monkeypatch):
     monkeypatch.setattr(retrieval, "measure", functools.partial(retrieval.measure, k=1))
     texts, _, images = captioned.one_each(squares, "test")
     assert retrieving.questions(squares) == tuple(texts)
+    cut = dataclasses.replace(squares, source_KS=squares.source_KS * 0)
+    assert retrieving.questions(cut) == ()  # no caption can be told as it is
     prompts = ["something else", *texts, *texts]  # the first of each counts
     right = np.concatenate([images[:1], images, np.zeros_like(images)])
     found = retrieving.scores(squares, right, prompts)

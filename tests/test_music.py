@@ -346,6 +346,8 @@ def test_samples_are_pieces_and_files(run, tmp_path, capsys):
         args = output.Tokens(num=2, out=str(tmp_path / name), request=generation.Request(length=50))
         output.tokens(run, model, args)
     assert len(list(tmp_path.iterdir())) == 6
+    with pytest.raises(UserError, match=r"choose one of .mid, .wav, .png, .txt"):
+        output.tokens(run, model, output.Tokens(num=2, out=str(tmp_path / "a.mp3")))
     about = music_files.read_about(tmp_path / "a_001.mid")
     assert about["seed"] == "1" and json.loads(about["creagen_jax"])["length"] == 50
 
@@ -397,6 +399,11 @@ def test_a_soprano_is_harmonised(voiced, tmp_path):
     (sample,) = generation.draw(model, generation.Request(source=(source,)), num=1, seed=0)
     made = model.codec.piece(sample.text, sample.source)
     above = music_tokens.parse(music_tokens.Form("voices", 4, "s"), source)
+    report = evaluation.of_run(
+        tmp_path / "run", evaluation.request_of([tmp_path / "run"]), evaluation.Config(fast=True)
+    )
+    first = report.gallery.unselected[0]
+    assert first.source and first.sound and report.metrics["exact_match"].n
     soprano = made.notes[made.notes[:, PART] == 0]
     assert soprano[:, [ONSET, PITCH]].tolist() == music_tokens.tied(above).notes[:, [0, 2]].tolist()
 

@@ -348,7 +348,9 @@ texts = text.texts
 
 def targets(dataset: Dataset) -> tuple[ModuleType, Dataset]:
     """What is written alone, for what reads no source."""
-    return sys.modules[__name__], dataclasses.replace(dataset, sources=None)
+    names = (field.name for field in dataclasses.fields(Codec))
+    codec = Codec(**{name: getattr(dataset.codec, name) for name in names})
+    return sys.modules[__name__], dataclasses.replace(dataset, codec=codec, sources=None)
 
 
 def sources(dataset: Dataset, split: str) -> list[str]:
