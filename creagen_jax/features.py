@@ -170,6 +170,24 @@ def user(name: str) -> Features:
     return functools.partial(_rows, features)
 
 
+def of_clips(shape: tuple[int, int, int, int], seed: int = 0) -> dict[str, Features]:
+    """Two sides of clips of `shape` F, H, W, C, given as pictures [N, H, W, F * C]: "frames", the
+    mean `network` features of their frames, whatever the order of these, and "motion", those of the
+    differences from each frame to the next."""
+    F, H, W, C = shape
+    of_frame, of_motion = network((H, W, C), seed), network((H, W, (F - 1) * C), seed)
+
+    def frames(clips_NHWC: np.ndarray) -> np.ndarray:
+        each_NHWFC = clips_NHWC.reshape(-1, H, W, F, C)
+        return np.mean([of_frame(each_NHWFC[:, :, :, frame]) for frame in range(F)], axis=0)
+
+    def motion(clips_NHWC: np.ndarray) -> np.ndarray:
+        step_NHWC = clips_NHWC[..., C:].astype(np.int16) - clips_NHWC[..., :-C]
+        return of_motion(np.round(step_NHWC / 2 + 127.5).astype(np.uint8))
+
+    return {"frames": frames, "motion": motion}
+
+
 # --- trained -----------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
-"""Pictures in, a creativity report out: as `judging` does with texts. Sound is judged by pictures,
-and played."""
+"""Pictures in, a creativity report out: as `judging` does with texts. Sound is judged by pictures
+of it, video by pictures with the channels of all frames, by its frames and by its motion; and both
+are played."""
 
 from __future__ import annotations
 
@@ -16,9 +17,10 @@ from creagen_jax.creativity import anchors, arrays, pictures, record
 from creagen_jax.creativity.appraisal import appraise, too_few, versions
 from creagen_jax.creativity.estimate import Estimate
 from creagen_jax.creativity.profile import Measures
-from creagen_jax.creativity.spaces import PICTURE_MOVES, SOUND_MOVES
+from creagen_jax.creativity.spaces import PICTURE_MOVES, SOUND_MOVES, Move, clip_moves
 
 DETAILED = ("held-out", "training copies", "noise")  # anchors whose every metric is shown
+KINDS = {".png": "image", ".wav": "sound", ".gif": "video"}  # by what a codec writes
 
 
 class Pictures(NamedTuple):
@@ -26,7 +28,7 @@ class Pictures(NamedTuple):
 
     images: np.ndarray  # [N, H, W, C] uint8
     labels: np.ndarray | None  # [N] int32
-    raw: Sequence[Any] | None = None  # N sounds, say, of which these are pictures
+    raw: Sequence[Any] | None = None  # N sounds or clips, of which these are pictures
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -159,6 +161,7 @@ def bench(
         labels = arrays.Labels(found.train.labels, *(half.labels for half in halves))
         if len(np.unique(found.train.labels)) > 1:
             read = features.reader(*found.train[:2], seed=seed, cache=cache)
+    kind = _kind(found.codec)
     yardstick = arrays.yardstick(
         train=found.train.images,
         reference=halves[0].images,
@@ -167,10 +170,12 @@ def bench(
         domain=domain,
         labels=labels,
         read=read,
-        moves={"pixels": SOUND_MOVES if found.codec.suffix == ".wav" else PICTURE_MOVES},
+        facets=features.of_clips(found.codec.shape, seed) if kind == "video" else {},
+        moves={"pixels": _moves(found.codec)},
         size=len(generated.images),
         seed=seed,
     )
+    spoilt = anchors.clip_spoilers(found.codec.shape[-1]) if kind == "video" else {}
     measured = {
         name: arrays.measure(
             yardstick,
@@ -180,9 +185,20 @@ def bench(
             full=name in DETAILED and not fast,
             seed=seed,
         )
-        for name, each in anchors.anchors(yardstick, seed=seed).items()
+        for name, each in anchors.anchors(yardstick, spoilt=spoilt, seed=seed).items()
     }
     return Bench(found, yardstick, halves[0], measured, [*warnings, *yardstick.warnings], seed)
+
+
+def _kind(codec: Any) -> str:
+    """What samples are."""
+    return KINDS[codec.suffix]
+
+
+def _moves(codec: Any) -> Sequence[Move]:
+    """What else is done to a picture before copies of it are looked for."""
+    moves = {"image": PICTURE_MOVES, "sound": SOUND_MOVES}
+    return moves.get(_kind(codec)) or clip_moves(codec.shape[-1])
 
 
 def _some(part: Pictures, index: np.ndarray) -> Pictures:
@@ -209,7 +225,7 @@ def judge(
     rows = [] if asked is None else arrays.by_class(y, generated.images, asked, seed=on.seed)
     return record.Report(
         title=title,
-        kind="image" if generated.raw is None else "sound",
+        kind=_kind(on.material.codec),
         unit="",
         **appraise(measures, on.anchors, anchors.TITLES, doubt=y.doubt, probed=probed or {}),
         warnings=_warnings(on, generated.images),
@@ -228,7 +244,8 @@ def _fields(on: Bench, generated: Pictures) -> Callable[[str, int], dict[str, st
     """How items are shown that are more than the pictures of them."""
     if generated.raw is None:
         return None
-    pools = {"generated": generated, "train": on.material.train, "reference": on.reference}
+    train = _some(on.material.train, on.yardstick.pool)
+    pools = {"generated": generated, "train": train, "reference": on.reference}
     return lambda pool, i: on.material.codec.exhibit(pools[pool].raw[i])
 
 

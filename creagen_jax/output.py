@@ -51,14 +51,16 @@ class Tokens(Common):
 
 @dataclasses.dataclass(frozen=True)
 class Arrays(Common):
-    """Flags of families that draw pictures."""
+    """Flags of families that draw pictures, sounds or clips."""
 
     num: int = 64
     """Samples to draw."""
     out: str = ""
-    """Folder for single PNGs, or a .npz of `images` and `labels`; empty: RUN/samples/drawn."""
+    """Folder for single files (.png, .wav, .gif), or a .npz of `images` and `labels`; of clips also
+    NAME.gif or NAME.mp4; empty: RUN/samples/drawn."""
     grid: bool = False
-    """One contact sheet instead, sorted by class; --out names its .png."""
+    """One contact sheet instead, sorted by class; --out names its .png, or of clips its .gif, which
+    plays."""
     animate: str = ""
     """Also a .gif of the first 64: of the denoising, or of a walk from latent to latent."""
 
@@ -124,7 +126,7 @@ def _write(model: Model, args: Tokens, samples: list[generation.Sample]) -> str:
     """Texts that stand for something else, as such files: NAME.mid, or NAME_000.mid, ..."""
     out, many = Path(args.out), len(samples) > 1
     for i, sample in enumerate(samples):
-        place = out.with_stem(f"{out.stem}_{i:03d}") if many else out
+        place = _named(out, i, len(samples))
         model.codec.write(place, sample.text, sample.source, sample.about())
     return f"{out.with_stem(out.stem + '_*')}" if many else args.out
 
@@ -142,8 +144,9 @@ def arrays(run: Path, model: Model, args: Arrays) -> list[str]:
     """Samples to files. Returns what to say about them. Raises UserError for a name that does not
     say what to write, and as `synthesis.draw` does."""
     suffix = Path(args.out).suffix.lower()
-    if args.grid and suffix not in ("", ".png"):
-        raise UserError(f"--grid writes a .png, not {args.out}")
+    sheets = (".png", ".gif") if hasattr(model.codec, "moving") else (".png",)
+    if args.grid and suffix not in ("", *sheets):
+        raise UserError(f"--grid writes a {' or a '.join(sheets)}, not {args.out}")
     if suffix == ".png" and not args.grid:
         raise UserError(f"--out {args.out} is one picture: --grid makes it a contact sheet")
     if args.animate and Path(args.animate).suffix.lower() != ".gif":
@@ -176,6 +179,8 @@ def _each(run: Path, model: Model, args: Arrays, batches: Iterator[synthesis.Sam
     _make_room(place, args, codec.suffix)
     if place.suffix.lower() == ".npz":
         writer = pictures.npz_writer(place, args.num, codec.shape)
+    elif place.suffix.lower() in getattr(codec, "suffixes", ()):
+        writer = pictures.each_writer(lambda number: _named(place, number, args.num), codec.write)
     else:
         writer = codec.writer(place)
     with contextlib.closing(batches), writer as file:
@@ -184,10 +189,19 @@ def _each(run: Path, model: Model, args: Arrays, batches: Iterator[synthesis.Sam
     return place
 
 
+def _named(place: Path, number: int, num: int) -> Path:
+    """NAME.gif for one sample, NAME_000.gif, NAME_001.gif ... for several."""
+    return place.with_stem(f"{place.stem}_{number:03d}") if num > 1 else place
+
+
 def _folder(run: Path, model: Model, out: str) -> Path:
-    """Where samples go: pictures into any folder or an .npz. Raises UserError for other files."""
-    suffix = model.codec.suffix
-    if suffix != ".png" and Path(out).suffix:
+    """Where samples go: any folder, pictures and clips also an .npz, or files of the kinds
+    that the codec writes. Raises UserError for other files."""
+    suffix, given = model.codec.suffix, Path(out).suffix.lower()
+    kinds = getattr(model.codec, "suffixes", ())
+    if kinds and given not in ("", ".npz", *kinds):
+        raise UserError(f"--out {out}: choose a folder, or one of {', '.join(('.npz', *kinds))}")
+    if suffix == ".wav" and given:
         raise UserError(f"--out {out} must be a folder: each sample is a {suffix} in it")
     return Path(out) if out else rundir.samples(run) / "drawn"
 
@@ -208,16 +222,20 @@ def _make_room(folder: Path, args: Arrays | Tokens, suffix: str) -> None:
 
 def _grid(run: Path, model: Model, args: Arrays, batches: Iterator[synthesis.Samples]) -> Path:
     parts = list(batches)
-    images = model.codec.visible(np.concatenate([part.images for part in parts]))
+    samples = np.concatenate([part.images for part in parts])
     if parts[0].labels is not None:
         labels = np.concatenate([part.labels for part in parts])
-        images = images[np.argsort(labels, kind="stable")]
+        samples = samples[np.argsort(labels, kind="stable")]
     place = Path(args.out) if args.out else rundir.samples(run) / "grid.png"
     about = {**parts[0].about(model.codec)[0], "num": str(args.num)}
     about.pop("label", None)
     if len({prompt for part in parts for prompt in part.prompts or ()}) > 1:
         about.pop("prompt")
-    pictures.write_png(place, pictures.grid(images), about)
+    if place.suffix.lower() == ".gif":
+        sheets, seconds = map(pictures.grid, model.codec.moving(samples)), model.codec.seconds
+        pictures.write_gif(place, sheets, seconds=seconds, about=about, hold=seconds)
+    else:
+        pictures.write_png(place, pictures.grid(model.codec.visible(samples)), about)
     return place
 
 

@@ -117,6 +117,16 @@ def check_same(
     return old
 
 
+def write(path: Path, content: bytes) -> None:
+    """Writes a file that appears when it is complete, and the folders above it. Raises UserError if
+    the disk refuses."""
+    part = path.with_name(path.name + ".part")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.rename(path)
+
+
 @contextlib.contextmanager
 def writing(run: Path):
     """Within it, a disk that refuses or takes no more is a UserError."""

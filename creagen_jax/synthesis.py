@@ -43,6 +43,9 @@ class Denoising(config.Request):
     """Of --image without --mask: 0 leaves the picture, 1 draws from noise alone."""
     mask: str = ""
     """A picture that is white where --image is to be painted anew."""
+    first: int = 0
+    """Of --image, a clip or a picture, the first frames that stay, where samples are clips: they go
+    on from there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +70,7 @@ REQUESTS = {"diffusion": Denoising, "latent": Drawing}
 class Samples:
     """Samples of one batch, and all that is needed to draw them again."""
 
-    images: np.ndarray  # [B, H, W, C] uint8
+    images: np.ndarray  # [B, H, W, C] uint8; or as the codec decodes what is no picture
     labels: np.ndarray | None  # [B] int32; None for a model without classes
     prompts: tuple[str, ...] | None  # [B]; None for a model that reads none
     seeds: np.ndarray  # [B]
@@ -131,12 +134,18 @@ def _ways(model: Model, request: Denoising | Drawing, frames: int):
             )
     if request.mask and not request.image:
         raise UserError("--mask needs --image, the picture to paint in")
+    if request.first and (not request.image or request.mask):
+        raise UserError("--first needs --image, the clip to go on from, and no --mask")
     if not 0 <= request.strength <= 1:
         raise UserError(f"--strength is {request.strength}; choose 0 to 1")
-    if request.strength != 1 and (not request.image or request.mask):
-        raise UserError("--strength goes with --image, and not with --mask")
+    if request.strength != 1 and (not request.image or request.mask or request.first):
+        raise UserError("--strength goes with --image, and not with --mask or --first")
     image = jnp.asarray(model.codec.read(request.image)) if request.image else None
     mask = jnp.asarray(model.codec.read_mask(request.mask)) if request.mask else None
+    if request.first:
+        if not hasattr(model.codec, "mask_behind"):
+            raise UserError("--first is for models of video")
+        mask = jnp.asarray(model.codec.mask_behind(request.first))
     how = _How(model.family, model.cfg, model.codec.shape, request.sampling, request.strength)
     return partial(_from_noise, how, frames, model.params, image, mask, len(model.codec.labels))
 

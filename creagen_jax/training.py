@@ -132,12 +132,17 @@ def prepare(experiment: config.Experiment) -> Job:
     print(modality.describe(dataset))
     mesh = parallel.mesh()
     parallel.check(mesh, size)
+    name, spec = config.family(experiment), dataset.spec(size)
+    family = models.get(name)
+    if (family.KIND == "autoregressive") != (spec.vocab > 0):
+        made, given = ("arrays", "tokens") if spec.vocab else ("tokens", "arrays")
+        raise UserError(f"{name} makes {made}, and these data are {given}: choose another family")
     return Job(
         experiment=experiment,
         modality=modality,
         dataset=dataset,
-        family=models.get(config.family(experiment)),
-        spec=dataset.spec(size),
+        family=family,
+        spec=spec,
         steps=experiment.train.steps or -(-modality.windows(dataset, "train") // size),
         mesh=mesh,
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from creagen_jax import checkpoint, config, data, generation, models, optim, rundir, synthesis
-from creagen_jax.data import audio_files, music_files, music_tokens, pictures
+from creagen_jax.data import audio_files, music_files, music_tokens, pictures, video_files
 
 FOLDER = Path(__file__).parent.parent / "configs"
 every = pytest.mark.parametrize("name", sorted(config.available(FOLDER)))
@@ -18,7 +18,7 @@ every = pytest.mark.parametrize("name", sorted(config.available(FOLDER)))
 @pytest.fixture(scope="module")
 def with_data(tmp_path_factory):
     """An experiment with data at hand, made here instead of a set to be prepared: text, pictures
-    grey and coloured, sounds, music, and pairs and poems of random words."""
+    grey and coloured, sounds, music, clips, and pairs and poems of random words."""
     folder = tmp_path_factory.mktemp("data")
     words = helpers.write_text(folder, 20_000)
     grey = helpers.write_pictures(folder, shape=(28, 28, 1), classes=10)
@@ -38,6 +38,9 @@ def with_data(tmp_path_factory):
             (step, 1, int(rng.integers(50, 80)), part) for step in range(20) for part in range(4)
         ]
         music_files.write(folder / "music" / f"{seed}.mid", music_tokens.piece(notes), 4, {})
+    for i in range(60):
+        clip = rng.integers(0, 256, (8, 16, 16, 3), np.uint8)
+        video_files.write(folder / "clips" / "ab"[i % 2] / f"{i}.gif", clip, 0.1, {})
     lines = words.read_text().splitlines()[:400]
     (folder / "pairs.tsv").write_text("".join(f"{line}.\t{line[::-1]}!\n" for line in lines))
     poems = ("\n".join(lines[i : i + 4]) for i in range(0, len(lines), 4))
@@ -57,6 +60,8 @@ def with_data(tmp_path_factory):
             own["path"] = str(folder / "music")
         elif modality == "audio" and data.path:
             own["path"] = str(folder / "sounds")
+        elif modality == "video" and data.path:
+            own["path"] = str(folder / "clips")
         # Samples are drawn below; to draw others on the way would compile one more program.
         return config.replace(experiment, data=own, train={"sample_every": 0})
 

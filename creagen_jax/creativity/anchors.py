@@ -5,6 +5,7 @@ Letters: N items, P training items of a class, V values of an item, K components
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
+from creagen_jax.creativity import spaces
 from creagen_jax.creativity.arrays import Array, Yardstick
 from creagen_jax.creativity.distances import nearest
 
@@ -23,10 +25,15 @@ TITLES = {
     "class Gaussian": "Normal distributions of the values, one a class",
     "noise": "Real data with their values shuffled",
     "one item": "One held-out item repeated",
+    "shuffled frames": "Held-out clips with their frames in random order",
+    "still": "Held-out clips that stay at their first frame",
 }
 NOISE = 0.5  # standard deviation of noise on copies, in those of the training data
 NEIGHBOURS = 5  # of an item, one of which it is mixed with
 COMPONENTS = 64  # of a normal distribution
+
+
+Spoil = Callable[[Array, np.random.Generator], Array]  # items to others [N, ...] that are worse
 
 
 class Anchor(NamedTuple):
@@ -36,8 +43,11 @@ class Anchor(NamedTuple):
     labels: Array | None  # [N]; None without classes
 
 
-def anchors(y: Yardstick, *, size: int = 0, seed: int = 0) -> dict[str, Anchor]:
-    """Sets of known merit by the names of TITLES, `size` items each or as many as `y` compares.
+def anchors(
+    y: Yardstick, *, spoilt: Mapping[str, Spoil] | None = None, size: int = 0, seed: int = 0
+) -> dict[str, Anchor]:
+    """Sets of known merit by the names of TITLES, `size` items each or as many as `y` compares;
+    among them real items that were `spoilt` in ways that only this kind of items knows.
 
     Without held-out items there are no "held-out" ones, and training items stand in where real ones
     are needed.
@@ -70,6 +80,10 @@ def anchors(y: Yardstick, *, size: int = 0, seed: int = 0) -> dict[str, Anchor]:
         "one item": anchor(
             *(None if x is None else np.repeat(x[:1], size, axis=0) for x in heldout)
         ),
+        **{
+            name: Anchor(spoil(heldout.items, rng), heldout.labels)
+            for name, spoil in (spoilt or {}).items()
+        },
     }
     if not len(y.heldout):
         del found["held-out"]
@@ -120,3 +134,21 @@ def _normal(train: Array, classes: Array, asked: Array, rng: np.random.Generator
             noise_NK = deviation_K * rng.standard_normal((len(rows), components))
             drawn_NV[rows] += noise_NK @ pca.components_
     return drawn_NV
+
+
+# --- clips ---------------------------------------------------------------------------------------
+
+
+def clip_spoilers(channels: int) -> dict[str, Spoil]:
+    """Of clips [N, H, W, F * `channels`]: what only a look at their motion tells from real ones."""
+
+    def shuffled(items: Array, rng: np.random.Generator) -> Array:
+        F = items.shape[-1] // channels
+        return np.concatenate(
+            [spaces.reordered(each[None], rng.permutation(F), channels) for each in items]
+        )
+
+    def still(items: Array, rng: np.random.Generator) -> Array:
+        return spaces.reordered(items, np.zeros(items.shape[-1] // channels, int), channels)
+
+    return {"shuffled frames": shuffled, "still": still}

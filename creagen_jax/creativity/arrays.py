@@ -58,12 +58,14 @@ class Yardstick:
     """
 
     train: Array  # each once, POOL of them at most
+    pool: Array  # the numbers of these among the training items given
     reference: Array  # one half of the held-out items
     heldout: Array  # the other half
     labels: Labels | None
     read: Reader | None
     spaces: dict[str, Space]
     domain: str  # the space that quality and diversity are measured in
+    facets: dict[str, Space]  # in which items must be like real ones, too
     contents: frozenset[bytes]  # digests of all training items
     size: int  # items in a comparison that depends on their number; 0 without held-out items
     alike: float = 0.0  # distance of features below which only few real items have another
@@ -119,6 +121,7 @@ def yardstick(
     heldout: Array,
     features: Mapping[str, Features],
     domain: str,
+    facets: Mapping[str, Features] | None = None,
     labels: Labels | None = None,
     read: Reader | None = None,
     moves: Mapping[str, Sequence[Move]] | None = None,
@@ -129,7 +132,8 @@ def yardstick(
 
     train [P, ...], reference [M, ...], heldout [L, ...]: training items, and two halves of the
     held-out ones. features: the spaces by name, not fitted to any of these items; domain: the one
-    that quality and diversity are measured in. read: a classifier. moves: by space, what else is
+    that quality and diversity are measured in; facets: features of a side of items, such as their
+    motion, in which quality is measured, too. read: a classifier. moves: by space, what else is
     done to an item before copies of it are looked for, such as PICTURE_MOVES. size: how many items
     will be measured, at least. Raises UserError if there are no training items, and for items or
     features that do not go together.
@@ -153,6 +157,7 @@ def yardstick(
     leaked = _leak(first, np.concatenate(halves))
     y = Yardstick(
         train=train[pool],
+        pool=pool,
         reference=reference,
         heldout=heldout,
         labels=None if labels is None else labels._replace(train=np.asarray(labels.train)[pool]),
@@ -162,6 +167,10 @@ def yardstick(
             for name, function in features.items()
         },
         domain=domain,
+        facets={
+            name: spaces.build(name, function, (), train[pool], *halves)
+            for name, function in (facets or {}).items()
+        },
         contents=frozenset(first),
         size=min(size, len(reference), len(heldout)),
     )
@@ -300,8 +309,10 @@ def measure(
     rates = neighbour_rates(y, seen, permutations=PERMUTATIONS if full else 0, seed=seed)
     quality = {
         "precision_ratio": quotient(_precise(y, features_ND), y.precision),
-        "likeness_par": _likeness(y, features_ND),
+        "likeness_par": _likeness(y, y.home, features_ND),
     }
+    for name, facet in y.facets.items():
+        quality[f"likeness_par_{name}"] = _likeness(y, facet, facet.features(items))
     if asked is not None and y.read is not None:
         quality["label_accuracy_ratio"] = quotient(_accuracy(seen), y.accuracy)
     novelty = {f"heldout_neighbour_rate_{name}": rate.estimate for name, rate in rates.items()}
@@ -377,11 +388,11 @@ def _precise(y: Yardstick, features_ND: Array) -> Estimate:
     return fidelity.prdc_estimates(**sets, shares=["precision"])["precision"]
 
 
-def _likeness(y: Yardstick, features_ND: Array) -> Estimate:
+def _likeness(y: Yardstick, space: Space, features_ND: Array) -> Estimate:
     """Twice the chance that an item is nearer to the reference than another real item is."""
     if not y.size:
         return dataclasses.replace(NOTHING, n=len(features_ND))
-    distances = (nearest(x, y.home.standard_MD)[0][:, 0] for x in (features_ND, y.home.peers_LD))
+    distances = (nearest(x, space.standard_MD)[0][:, 0] for x in (features_ND, space.peers_LD))
     return roc_area(*distances).scaled(2)
 
 

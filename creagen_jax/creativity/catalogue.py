@@ -86,6 +86,18 @@ def _par(test: str, what: str) -> Metric:
     )
 
 
+def _likeness(side: str, beware: str) -> Metric:
+    return Metric(
+        f"Par in likeness{side and ', '}{side}",
+        "quality",
+        "",
+        "one",
+        "Twice the chance that a generated item is nearer to real items than another real item is: "
+        "the area under the ROC curve, doubled (Hanley and McNeil, 1982).",
+        beware,
+    )
+
+
 def _neighbours(space: str, sees: str) -> Metric:
     return Metric(
         f"Held-out-neighbour rate, {space}",
@@ -159,14 +171,16 @@ METRICS = {
         "Precision over that of as many held-out items.",
         "Copies of training data score 1; above 1 the items huddle where real ones are many.",
     ),
-    "likeness_par": Metric(
-        "Par in likeness",
-        "quality",
-        "",
-        "one",
-        "Twice the chance that a generated item is nearer to real items than another real item is: "
-        "the area under the ROC curve, doubled (Hanley and McNeil, 1982).",
-        "Above 1 is no merit: blends of real items and platitudes are nearer than real ones.",
+    "likeness_par": _likeness(
+        "", "Above 1 is no merit: blends of real items and platitudes are nearer than real ones."
+    ),
+    "likeness_par_frames": _likeness(
+        "frames", "It knows the frames of a clip, and nothing of their order."
+    ),
+    "likeness_par_motion": _likeness(
+        "motion",
+        "It knows what changes from each frame to the next: clips whose frames were shuffled stand "
+        "among the anchors, and must score clearly less.",
     ),
     "label_accuracy": Metric(
         "Label accuracy",

@@ -190,7 +190,7 @@ class Report:
     """All of one evaluation."""
 
     title: str
-    kind: str  # of the items: "text" or "image"
+    kind: str  # of the items: "text", "image", "sound" or "video"
     unit: str  # that lengths count in: "character" or "word" of texts, otherwise ""
     profile: dict[str, Estimate]  # by AXES; 0 and 1 are the anchors of `catalogue.SCALES`
     creative_yield: Yield

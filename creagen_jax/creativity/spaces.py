@@ -113,7 +113,7 @@ def nearness(space: Space, items: Array, features_ND: Array) -> Nearness:
     return Nearness(distance_WN.min(0), ratio_WN.min(0), index_WN[best_N, np.arange(len(items))])
 
 
-# --- pictures, and spectrograms ------------------------------------------------------------------
+# --- pictures, spectrograms, clips ---------------------------------------------------------------
 
 
 def _mirrored(items_NHWC: Array) -> Array:
@@ -134,6 +134,22 @@ def _moved(items_NHWC: Array, columns: int) -> Array:
     return moved
 
 
+def _later(items_NHWC: Array, frames: int, channels: int) -> Array:
+    """Clips as pictures of the channels of all frames: so many frames later, the first one held; or
+    sooner, the last one."""
+    count = items_NHWC.shape[-1] // channels
+    return reordered(items_NHWC, (np.arange(count) - frames).clip(0, count - 1), channels)
+
+
+def _backwards(items_NHWC: Array, channels: int) -> Array:
+    return reordered(items_NHWC, np.arange(items_NHWC.shape[-1] // channels)[::-1], channels)
+
+
+def reordered(items_NHWC: Array, order_F: Array, channels: int) -> Array:
+    """Such clips with their frames in another order."""
+    return items_NHWC[..., (channels * order_F[:, None] + np.arange(channels)).ravel()]
+
+
 # A sound that begins up to eight frames sooner or later is the same sound.
 SOUND_MOVES: tuple[Move, ...] = tuple(
     partial(_moved, columns=columns) for columns in (-8, -4, -2, -1, 1, 2, 4, 8)
@@ -147,3 +163,13 @@ PICTURE_MOVES: tuple[Move, ...] = (
         for rows, columns in ((-1, 0), (1, 0), (0, -1), (0, 1))
     ),
 )
+
+
+def clip_moves(channels: int) -> tuple[Move, ...]:
+    """Of clips [N, H, W, F * `channels`]: moved in space or by a frame, or played backwards,
+    a clip is the same clip."""
+    return (
+        *PICTURE_MOVES,
+        partial(_backwards, channels=channels),
+        *(partial(_later, frames=frames, channels=channels) for frames in (-1, 1)),
+    )

@@ -22,15 +22,21 @@ if texts stand for something else, such as music, their codec has
 
 if samples are no text, their codec has
 
-    suffix                                     of a file that holds one: ".png", ".wav"
+    suffix                                     of a file that holds one: ".png", ".wav", ".gif"
     visible(samples)                           -> [N, H, W, C] uint8: a picture of each
     writer(folder)                             -> context of a `pictures.Writer` of such files
+    suffixes, write(path, sample, about)       other files that hold one, where there are such
 
 and, if they are no pictures either,
 
     samples(dataset, split)                    -> the split as its codec decodes samples
     codec.compared(samples)                    -> [N, H, W, C] uint8: what is compared with others
     codec.exhibit(sample)                      -> fields of `record.Item` that show or play it
+
+and, if they are clips,
+
+    codec.moving(samples), seconds             -> [F, N, H, W, C] uint8: each frame; and its time
+    codec.mask_behind(first)                   -> [F, 1, 1, 1]: 1 behind the first frames
 
 and, if an example is a pair of a source and a target,
 
@@ -50,6 +56,7 @@ HELPERS = {  # shared files that are no modality
     "audio_files", "audio_forms", "audio_sources", "batching", "caching", "caption_tokens",
     "corpus", "cutting", "image_sources", "image_store", "labels", "music_codec", "music_files",
     "music_sources", "music_tokens", "pair_sources", "pictures", "sources", "tokenizers",
+    "video_files", "video_sources",
 }  # fmt: skip
 
 

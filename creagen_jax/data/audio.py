@@ -23,6 +23,7 @@ from creagen_jax.data import (
     image_store,
     labels,
     pictures,
+    sources,
 )
 from creagen_jax.data.audio_forms import LEVELS, LogMel, from_mu_law, mu_law
 from creagen_jax.data.audio_sources import PEAK, Cut
@@ -195,12 +196,7 @@ def load(cfg: Config, *, cache: str | os.PathLike | None = None) -> Dataset:
     for data that cannot be found, read, or used as `cfg` asks.
     """
     cut = _cut(cfg)
-    shares = {name: getattr(cfg, name) for name in ("validation", "test", "probe")}
-    if min(shares.values()) < 0 or sum(shares.values()) >= 1:
-        raise UserError(
-            f"--data.validation {cfg.validation}, --data.test {cfg.test} and --data.probe "
-            f"{cfg.probe} must be at least 0 and leave something for training"
-        )
+    shares = sources.shares(cfg, "validation", "test", "probe")
     if cfg.path:
         source = audio_sources.files(cfg.path)
     else:

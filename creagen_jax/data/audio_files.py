@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
 import json
 import os
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import matplotlib
@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 
 from creagen_jax import rundir
+from creagen_jax.data import pictures
 from creagen_jax.data.audio_forms import LogMel
 from creagen_jax.data.pictures import About, Writer
 
@@ -43,29 +44,17 @@ def wav_uri(wave: np.ndarray, rate: int) -> str:
 def write_wav(path: str | os.PathLike, wave: np.ndarray, rate: int, about: About) -> None:
     """Writes what `wav` returns; the file appears when it is complete. Raises UserError if the disk
     refuses."""
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    with rundir.writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(wav(wave, rate, about))
-        part.rename(path)
+    rundir.write(Path(path), wav(wave, rate, about))
 
 
-@contextlib.contextmanager
-def folder_writer(path: str | os.PathLike, rate: int) -> Iterator[Writer]:
+def folder_writer(path: str | os.PathLike, rate: int) -> AbstractContextManager[Writer]:
     """Writes each wave of [n, S] or [n, S, channels] with its `about`: 000000.wav, 000001.wav, ...
 
     Raises UserError if the disk refuses.
     """
-    folder, done = Path(path), 0
-
-    def add(waves: np.ndarray, labels: np.ndarray | None, abouts: Sequence[About]) -> None:
-        nonlocal done
-        for wave, about in zip(waves, abouts, strict=True):
-            write_wav(folder / f"{done:06d}.wav", wave, rate, about)
-            done += 1
-
-    yield Writer(add)
+    return pictures.folder_writer(
+        path, ".wav", lambda file, wave, about: write_wav(file, wave, rate, about)
+    )
 
 
 def read_about(path: str | os.PathLike) -> About:

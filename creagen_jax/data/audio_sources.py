@@ -31,14 +31,6 @@ class Recording(NamedTuple):
     rate: int  # samples a second
 
 
-class Clip(NamedTuple):
-    """One example, not yet read, as `image_store` takes it."""
-
-    name: str
-    label: str | None
-    read: functools.partial  # () -> Recording; may raise anything if it is damaged
-
-
 @dataclasses.dataclass(frozen=True)
 class Source(image_sources.Source):
     """Recordings; each split can be read again and again."""
@@ -109,16 +101,14 @@ def files(path: str) -> Source:
         raise UserError(f"{path} is one file; choose a folder of {', '.join(SUFFIXES)} files")
     if not folder.is_dir():
         raise sources.not_found(folder)
-    names = {file.name for file in folder.iterdir() if file.is_dir() and file.name[0] != "."}
-    own = "train" in names and names <= set(sources.SPLITS)
-    parts = {name: folder / name for name in sources.SPLITS if name in names} if own else {}
-    rows = {split: _rows(part) for split, part in (parts or {"train": folder}).items()}
+    rows = {split: _rows(part) for split, part in sources.own_folders(folder).items()}
     if not rows["train"]:
         raise UserError(f"folder {folder} holds no {', '.join(SUFFIXES)} file")
 
-    def clips(split: str) -> Iterator[Clip]:
+    def clips(split: str) -> Iterator[image_sources.Example]:
         for file, label in rows[split]:
-            yield Clip(os.path.relpath(file, folder), label, functools.partial(read, file))
+            name = os.path.relpath(file, folder)
+            yield image_sources.Example(name, label, functools.partial(read, file))
 
     return Source(
         str(folder),
@@ -178,13 +168,13 @@ def embedded(name: str) -> Source:
     if name not in names:
         raise UserError(f"no embedded set '{name}'; {config.nearest(name, list(names))}")
 
-    def clips() -> Iterator[Clip]:
+    def clips() -> Iterator[image_sources.Example]:
         for pitch in PITCHES:
             for timbre in TIMBRES:
                 for take in range(TAKES):
                     label = timbre if name == "tones" else str(pitch)
                     make = functools.partial(_take, pitch, timbre, take)
-                    yield Clip(f"{pitch} {timbre} {take}", label, make)
+                    yield image_sources.Example(f"{pitch} {timbre} {take}", label, make)
 
     return Source(name, {"train": clips}, len(PITCHES) * len(TIMBRES) * TAKES)
 

@@ -166,12 +166,7 @@ def load(cfg: Config, *, cache: str | os.PathLike | None = None) -> Dataset:
 def _check(cfg: Config) -> None:
     if not cfg.path:
         raise UserError("no pictures: give a folder of pictures with captions as --data.path")
-    shares = [cfg.validation, cfg.test, cfg.probe]
-    if min(shares) < 0 or sum(shares) >= 1:
-        raise UserError(
-            f"--data.validation {cfg.validation}, --data.test {cfg.test} and --data.probe "
-            f"{cfg.probe} must be at least 0 and leave something for training"
-        )
+    sources.shares(cfg, "validation", "test", "probe")
     for name in ("height", "width", "shift"):
         if getattr(cfg, name) < 0:
             raise UserError(f"--data.{name} is {getattr(cfg, name)}; choose 0 or more")
@@ -188,11 +183,11 @@ def _source(
 ) -> image_sources.Source:
     """The pictures by split, with their captions as labels."""
 
-    def read_split(name: str) -> Iterator[image_sources.Picture]:
+    def read_split(name: str) -> Iterator[image_sources.Example]:
         for file, caption in rows:
             if held.get(caption, "train") == name:
                 reader = functools.partial(Image.open, file)
-                yield image_sources.Picture(file.name, caption, reader)
+                yield image_sources.Example(file.name, caption, reader)
 
     tables = (Path(path).expanduser() / name for name in caption_tokens.TABLES)
     return image_sources.Source(

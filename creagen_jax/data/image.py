@@ -21,6 +21,7 @@ from creagen_jax.data import (
     image_store,
     labels,
     pictures,
+    sources,
 )
 from creagen_jax.data.cutting import Cut
 from creagen_jax.data.image_store import Split
@@ -131,12 +132,7 @@ def load(cfg: Config, *, cache: str | os.PathLike | None = None) -> Dataset:
     `cache` is $XDG_CACHE_HOME/creagen_jax or ~/.cache/creagen_jax unless given. Raises UserError
     for data that cannot be found, read, or used as `cfg` asks.
     """
-    shares = {name: getattr(cfg, name) for name in ("validation", "test", "probe")}
-    if min(shares.values()) < 0 or sum(shares.values()) >= 1:
-        raise UserError(
-            f"--data.validation {cfg.validation}, --data.test {cfg.test} and --data.probe "
-            f"{cfg.probe} must be at least 0 and leave something for training"
-        )
+    shares = sources.shares(cfg, "validation", "test", "probe")
     for name in ("height", "width", "shift"):
         if getattr(cfg, name) < 0:
             raise UserError(f"--data.{name} is {getattr(cfg, name)}; choose 0 or more")

@@ -18,7 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -32,12 +32,13 @@ METADATA = "metadata.jsonl"
 BLOCK = 1024  # pictures that a TFDS set is asked for at once
 
 
-class Picture(NamedTuple):
+class Example(NamedTuple):
     """One example, not yet decoded."""
 
     name: str  # to find it by, if it is damaged
     label: str | None
-    read: Callable[[], Image.Image]  # may raise anything if it is damaged
+    read: Callable[[], Any]  # a picture, or a sound ...; may raise anything if it is damaged
+    group: int | None = None  # 64 bits that decide the split, instead of the pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Source:
     """Pictures; each split can be read again and again."""
 
     name: str
-    splits: dict[str, Callable[[], Iterable[Picture]]]
+    splits: dict[str, Callable[[], Iterable[Example]]]
     count: int  # pictures in all splits
     files: tuple[Path, ...] = ()  # what it depends on
     shape: tuple[int, int, int] | None = None  # H, W, C of all pictures, where known beforehand
@@ -57,12 +58,12 @@ def _arrays(
 ) -> Source:
     """A source of uint8 arrays [N, H, W] or [N, H, W, C], each with its labels [N] or None."""
 
-    def read(split: str) -> Iterator[Picture]:
+    def read(split: str) -> Iterator[Example]:
         images, labels = splits[split]
         for i, image in enumerate(images):
             label = None if labels is None else str(labels[i])
             pixels = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
-            yield Picture(f"{split} {i}", label, functools.partial(Image.fromarray, pixels))
+            yield Example(f"{split} {i}", label, functools.partial(Image.fromarray, pixels))
 
     images = [images for images, _ in splits.values()]
     shapes = {(*array.shape[1:], 1)[:3] for array in images}
@@ -127,17 +128,14 @@ def holds_pictures(path: str) -> bool:
 
 
 def _folder(folder: Path) -> Source:
-    names = {file.name for file in folder.iterdir() if file.is_dir() and file.name[0] != "."}
-    own = "train" in names and names <= set(sources.SPLITS)
-    parts = {split: folder / split for split in sources.SPLITS if split in names} if own else {}
-    rows = {split: _rows(part) for split, part in (parts or {"train": folder}).items()}
+    rows = {split: _rows(part) for split, part in sources.own_folders(folder).items()}
     if not rows["train"]:
         raise UserError(f"folder {folder} holds no {', '.join(SUFFIXES)} file")
 
-    def read(split: str) -> Iterator[Picture]:
+    def read(split: str) -> Iterator[Example]:
         for file, label in rows[split]:
             name = os.path.relpath(file, folder)
-            yield Picture(name, label, functools.partial(Image.open, file))
+            yield Example(name, label, functools.partial(Image.open, file))
 
     return Source(
         str(folder),
@@ -150,7 +148,7 @@ def _folder(folder: Path) -> Source:
 def _rows(folder: Path) -> list[tuple[Path, str | None]]:
     """The picture files of a folder, each with its label."""
     if (folder / METADATA).is_file():
-        return [(folder / name, label) for name, label in _metadata(folder / METADATA)]
+        return [(folder / name, label) for name, label in metadata(folder / METADATA)]
     found = sorted(file.relative_to(folder) for file in folder.rglob("*"))
     return [
         (folder / file, file.parts[0] if len(file.parts) > 1 else None)
@@ -161,7 +159,7 @@ def _rows(folder: Path) -> list[tuple[Path, str | None]]:
     ]
 
 
-def _metadata(path: Path) -> Iterator[tuple[str, str | None]]:
+def metadata(path: Path) -> Iterator[tuple[str, str | None]]:
     """The `file_name` and the `label` of each row."""
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
         if not line.strip():
@@ -283,12 +281,12 @@ def tfds(name: str, folder: str) -> Source:
     skip = {"image": decode.SkipDecoding()}
     name_of = sources.label_names(builder)
 
-    def read(split: str) -> Iterator[Picture]:
+    def read(split: str) -> Iterator[Example]:
         rows = builder.as_data_source(split, decoders=skip)
         for first in range(0, len(rows), BLOCK):
             block = range(first, min(first + BLOCK, len(rows)))
             for i, row in zip(block, rows.__getitems__(list(block)), strict=True):
-                yield Picture(f"{split} {i}", name_of(row), functools.partial(_open, row["image"]))
+                yield Example(f"{split} {i}", name_of(row), functools.partial(_open, row["image"]))
 
     infos = {split: builder.info.splits[split] for split in sources.own_splits(builder)}
     shape = builder.info.features["image"].shape

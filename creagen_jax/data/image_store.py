@@ -92,7 +92,8 @@ def build(
 ) -> Store:
     """The arrays of a source, and `shares` of its training pictures as splits that it lacks.
 
-    The pixels alone decide the split, so equal pictures share one. Raises UserError for too many
+    The pixels alone decide the split, so equal pictures share one, or the group where a picture has
+    one. Raises UserError for too many
     damaged pictures, a split without any, or labels that some lack.
     """
     cuts = missing(shares, source.splits)
@@ -180,7 +181,8 @@ def _decode(
             damaged[picture.name] = str(error)
             continue
         hash_ = sources.data_hash(data)
-        name = sources.split_of(hash_, cuts) if split == "train" else split
+        decides = hash_ if picture.group is None else picture.group
+        name = sources.split_of(decides, cuts) if split == "train" else split
         files[name].write(data)
         labels[name].append(picture.label)
         hashes[name].append(hash_)

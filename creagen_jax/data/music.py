@@ -31,7 +31,7 @@ from creagen_jax.data import (
 from creagen_jax.data.music_codec import Codec, HarmonyCodec, fit, melody
 from creagen_jax.data.music_sources import Source
 from creagen_jax.data.music_tokens import VOICES, Form, Piece
-from creagen_jax.data.sources import SPLITS, Line, Lines, split_of, text_hash
+from creagen_jax.data.sources import SPLITS, Line, Lines, shares, split_of, text_hash
 from creagen_jax.data.tokenizers import END, UNKNOWN
 from creagen_jax.types import Spec, UserError
 
@@ -99,8 +99,8 @@ def load(cfg: Config, *, cache: str | os.PathLike | None = None) -> Dataset:
     `cache` is $XDG_CACHE_HOME/creagen_jax or ~/.cache/creagen_jax unless given. Raises UserError
     for data that cannot be found, read, or used as `cfg` asks.
     """
-    shares = {"validation": cfg.validation, "test": cfg.test}
-    _check(cfg, shares)
+    held_out = shares(cfg, "validation", "test")
+    _check(cfg)
     folder = caching.folder(cache)
     if cfg.path:
         source = music_sources.files(cfg.path, cfg.steps, folder)
@@ -109,30 +109,30 @@ def load(cfg: Config, *, cache: str | os.PathLike | None = None) -> Dataset:
     form = Form(source.form if cfg.form == "auto" else cfg.form, source.steps)
     splits = {
         name: [fit(piece, form) for piece in pieces]
-        for name, pieces in _split(source, shares).items()
+        for name, pieces in _split(source, held_out).items()
     }
     if not cfg.harmonise:
         return _dataset(cfg, source, form, splits)
     if form.kind != "voices":
-        raise UserError(f"--data.harmonise needs pieces of four voices; {source.name} has none")
+        pieces = (each for found in source.splits.values() for each in found)
+        other = next((each.name for each in pieces if not music_sources.is_voiced(each)), "")
+        which = f"{other} is none" if other else f"it cannot go with --data.form {form.kind}"
+        raise UserError(
+            f"--data.harmonise needs pieces of four voices, of one note at a time each; {which}"
+        )
     return _harmony(cfg, source, form, splits)
 
 
-def _check(cfg: Config, shares: dict[str, float]) -> None:
-    if min(shares.values()) < 0 or sum(shares.values()) >= 1:
-        raise UserError(
-            f"--data.validation {cfg.validation} and --data.test {cfg.test} must be at least 0 "
-            "and leave something for training"
-        )
+def _check(cfg: Config) -> None:
     for name, most in (("length", np.inf), ("steps", 96), ("transpose", 12)):
         if not 0 <= getattr(cfg, name) <= most:
             choices = "0 or more" if most == np.inf else f"0 to {most}"
             raise UserError(f"--data.{name} is {getattr(cfg, name)}; choose {choices}")
 
 
-def _split(source: Source, shares: dict[str, float]) -> dict[str, list[Piece]]:
+def _split(source: Source, held_out: dict[str, float]) -> dict[str, list[Piece]]:
     """About the given shares for the splits that the source lacks."""
-    cuts = corpus.missing(shares, source.splits)
+    cuts = corpus.missing(held_out, source.splits)
     splits = {**source.splits, "train": [], **{name: [] for name in cuts}}
     for piece in source.splits["train"]:
         splits[split_of(text_hash(music_tokens.intervals(piece)), cuts)].append(piece)

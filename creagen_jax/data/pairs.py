@@ -22,7 +22,7 @@ import numpy as np
 from creagen_jax import config
 from creagen_jax.data import batching, corpus, labels, pair_sources, text, tokenizers
 from creagen_jax.data.pair_sources import Pairs
-from creagen_jax.data.sources import SPLITS, Line, Lines
+from creagen_jax.data.sources import SPLITS, Line, Lines, shares
 from creagen_jax.data.tokenizers import END, UNKNOWN, Tokenizer
 from creagen_jax.types import Spec, UserError
 
@@ -161,11 +161,7 @@ def load(cfg: Config, *, cache: str | os.PathLike | None = None) -> Dataset:
 
 
 def _check(cfg: Config) -> None:
-    if min(cfg.validation, cfg.test) < 0 or cfg.validation + cfg.test >= 1:
-        raise UserError(
-            f"--data.validation {cfg.validation} and --data.test {cfg.test} must be at least 0 "
-            "and leave something for training"
-        )
+    shares(cfg, "validation", "test")
     for name in ("source_length", "length", "lines"):
         if getattr(cfg, name) < 0 or getattr(cfg, name) == 1:
             raise UserError(f"--data.{name} is {getattr(cfg, name)}; choose 2 or more, or 0")

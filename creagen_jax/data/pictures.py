@@ -6,11 +6,13 @@ import base64
 import contextlib
 import dataclasses
 import io
+import itertools
 import json
 import math
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +70,7 @@ def data_uri(image_HWC: np.ndarray) -> str:
 
 def write_png(path: str | os.PathLike, image_HWC: np.ndarray, about: About) -> None:
     """Writes what `png` returns. Raises UserError if the disk refuses."""
-    with _writing(Path(path)) as part:
-        part.write_bytes(png(image_HWC, about))
+    rundir.write(Path(path), png(image_HWC, about))
 
 
 def write_gif(
@@ -106,20 +107,29 @@ def read_png(path: str | os.PathLike) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def folder_writer(path: str | os.PathLike) -> Iterator[Writer]:
-    """Writes each sample as a PNG with its `about`: 000000.png, 000001.png, ...
+def each_writer(
+    name: Callable[[int], Path], write: Callable[[Path, np.ndarray, About], None]
+) -> Iterator[Writer]:
+    """Writes each sample with its `about` into the file that `name` gives to its number."""
+    numbers = itertools.count()
+
+    def add(samples: np.ndarray, labels: np.ndarray | None, abouts: Sequence[About]) -> None:
+        for sample, about in zip(samples, abouts, strict=True):
+            write(name(next(numbers)), sample, about)
+
+    yield Writer(add)
+
+
+def folder_writer(
+    path: str | os.PathLike,
+    suffix: str = ".png",
+    write: Callable[[Path, np.ndarray, About], None] = write_png,
+) -> AbstractContextManager[Writer]:
+    """Writes each sample as a file with its `about`: 000000.png, 000001.png, ...
 
     Raises UserError if the disk refuses.
     """
-    folder, done = Path(path), 0
-
-    def add(images: np.ndarray, labels: np.ndarray | None, abouts: Sequence[About]) -> None:
-        nonlocal done
-        for image, about in zip(images, abouts, strict=True):
-            write_png(folder / f"{done:06d}.png", image, about)
-            done += 1
-
-    yield Writer(add)
+    return each_writer(lambda number: Path(path) / f"{number:06d}{suffix}", write)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from creagen_jax import config
 from creagen_jax.data.tokenizers import utf8
@@ -62,6 +62,26 @@ def text_hash(text: str) -> int:
 def data_hash(data: bytes) -> int:
     """64 bits that depend on nothing but the data."""
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def shares(cfg: Any, *names: str) -> dict[str, float]:
+    """The share of each of these splits that a configuration holds out. Raises UserError for shares
+    that are none, or leave nothing for training."""
+    found = {name: getattr(cfg, name) for name in names}
+    if min(found.values()) < 0 or sum(found.values()) >= 1:
+        *most, last = (f"--data.{name} {share}" for name, share in found.items())
+        raise UserError(
+            f"{', '.join(most)} and {last} must be at least 0 and leave something for training"
+        )
+    return found
+
+
+def own_folders(folder: Path) -> dict[str, Path]:
+    """The folders of the splits that a folder has itself; else it is the training split's."""
+    names = {file.name for file in folder.iterdir() if file.is_dir() and file.name[0] != "."}
+    if "train" in names and names <= set(SPLITS):
+        return {name: folder / name for name in SPLITS if name in names}
+    return {"train": folder}
 
 
 def split_of(hash_: int, shares: dict[str, float]) -> str:

@@ -134,12 +134,7 @@ def load(cfg: Config, *, cache: str | os.PathLike | None = None) -> Dataset:
     """
     if cfg.length < 0:
         raise UserError(f"--data.length {cfg.length} must be at least 1, or 0 to find it")
-    shares = {"validation": cfg.validation, "test": cfg.test}
-    if min(shares.values()) < 0 or sum(shares.values()) >= 1:
-        raise UserError(
-            f"--data.validation {cfg.validation} and --data.test {cfg.test} must be at least 0 "
-            "and leave something for training"
-        )
+    shares = sources.shares(cfg, "validation", "test")
     if cfg.path:
         source = sources.files(cfg.path, cfg.unit)
     elif cfg.tfds:

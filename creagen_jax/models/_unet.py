@@ -1,6 +1,9 @@
-"""A small U-Net (Ronneberger et al. 2015; Ho et al. 2020) for pictures of any size.
+"""A small U-Net (Ronneberger et al. 2015; Ho et al. 2020) for pictures of any size, and for clips.
 
     picture -> [blocks -> halve] * -> blocks with attention -> [double -> blocks] * -> picture
+
+The frames of a clip are pictures of the batch; behind every block a convolution along time joins
+them, and behind the attention in space attention in time.
 
 Letters: B batch, H W C picture, D width of a level, E width of what the network is told.
 """
@@ -18,6 +21,7 @@ from creagen_jax.functional.convolution import depth_to_space, double, halve, sp
 from creagen_jax.functional.layers import dropout, rms_norm
 from creagen_jax.models._captions import CrossAttention
 from creagen_jax.models._layers import Conv
+from creagen_jax.models._time import TimeAttention, TimeConvolution
 
 
 class Block(nn.Module):
@@ -59,13 +63,19 @@ class Attention(nn.Module):
 
 class UNet(nn.Module):
     """F [B, H, W, C] of a noisy picture and what is told about it; and of a context that it looks
-    at, where there is one: ([B, S, E], its mask [B, S])."""
+    at, where there is one: ([B, S, E], its mask [B, S]). B counts the frames of clips."""
 
     cfg: Any  # models.diffusion.Config
+    frames: int = 1  # of a clip
 
     @nn.compact
     def __call__(self, x_BHWC, told_BE, rng, context=None):
         cfg, channels = self.cfg, x_BHWC.shape[-1]
+
+        def block(width, x):
+            x = Block(width, cfg.dropout)(x, told_BE, next(rngs))
+            return TimeConvolution(self.frames)(x) if self.frames > 1 else x
+
         widths = [cfg.width * factor for factor in cfg.levels]
         rngs = iter([None] * 99 if rng is None else jax.random.split(rng, 99))
         x = Conv(widths[0], name="in")(space_to_depth(x_BHWC, cfg.patch))
@@ -73,15 +83,16 @@ class UNet(nn.Module):
         for level, width in enumerate(widths):
             x = halve(x) if level else x
             for _ in range(cfg.blocks):
-                x = Block(width, cfg.dropout)(x, told_BE, next(rngs))
+                x = block(width, x)
                 skips.append(x)
         x = Attention(cfg.heads)(x)
+        if self.frames > 1:
+            x = TimeAttention(cfg.heads, self.frames)(x)
         if context:
             x = CrossAttention(cfg.heads, name="look")(x, *context)
         for level, width in reversed(list(enumerate(widths))):
             for _ in range(cfg.blocks):
-                x = jnp.concatenate([x, skips.pop()], axis=-1)
-                x = Block(width, cfg.dropout)(x, told_BE, next(rngs))
+                x = block(width, jnp.concatenate([x, skips.pop()], axis=-1))
             if context:
                 x = CrossAttention(cfg.heads, name=f"look{level}")(x, *context)
             if level:

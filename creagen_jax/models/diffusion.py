@@ -71,7 +71,7 @@ class Network(nn.Module):
     """F of eq. 7, with the noise level, the condition (or none) and the augmentation told to it.
 
     The condition is a class [B], or a source [B, S]: its summary is told, and the network looks at
-    all of it.
+    all of it. x is pictures [B, H, W, C], or clips [B, F, H, W, C], whose frames are told the same.
     """
 
     cfg: Config
@@ -80,8 +80,8 @@ class Network(nn.Module):
     augment: int
 
     @nn.compact
-    def __call__(self, x_BHWC, noise_B, condition_B, augment_BA, rng):
-        cfg, dtype, context = self.cfg, x_BHWC.dtype, None
+    def __call__(self, x, noise_B, condition_B, augment_BA, rng):
+        cfg, dtype, context = self.cfg, x.dtype, None
         width = _told_width(cfg)
         told_BE = nn.Dense(width, name="noise")(_waves(noise_B, cfg.width).astype(dtype))
         if self.classes:  # the last row stands for no class
@@ -96,7 +96,10 @@ class Network(nn.Module):
         if self.augment:
             told_BE += nn.Dense(width, use_bias=False, name="augment")(augment_BA.astype(dtype))
         told_BE = nn.silu(nn.Dense(width, name="told")(nn.silu(told_BE)))
-        return NETWORKS[cfg.network](cfg, name="network")(x_BHWC, told_BE, rng, context)
+        frames = x.shape[1] if x.ndim == 5 else 1
+        told_BE, context = jax.tree.map(lambda a: a.repeat(frames, 0), (told_BE, context))
+        network = NETWORKS[cfg.network](cfg, frames, name="network")
+        return network(x.reshape(-1, *x.shape[-3:]), told_BE, rng, context).reshape(x.shape)
 
 
 def _told_width(cfg: Config) -> int:
@@ -112,26 +115,26 @@ def _waves(noise_B, width: int):
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
 
 
-def _denoise(params: Params, cfg: Config, p, y_BHWC, condition_B, augment_BA, rng):
+def _denoise(params: Params, cfg: Config, p, y, condition_B, augment_BA, rng):
     """D(y; sigma), given the preconditioning p of sigma."""
     embed_CE, augment_AE = params.get("embed_label"), params.get("augment")
     classes = 0 if embed_CE is None else len(embed_CE) - 1
     source_vocab = len(params["encoder"]["embed"]) if "encoder" in params else 0
     augment = 0 if augment_AE is None else len(augment_AE["kernel"])
     if augment and augment_BA is None:
-        augment_BA = jnp.zeros((len(y_BHWC), augment))
+        augment_BA = jnp.zeros((len(y), augment))
     if classes and condition_B is None:
-        condition_B = jnp.full(len(y_BHWC), classes)
+        condition_B = jnp.full(len(y), classes)
     if source_vocab and condition_B is None:
-        condition_B = jnp.full((len(y_BHWC), 1), END)
+        condition_B = jnp.full((len(y), 1), END)
     network, cast_params = Network(cfg, classes, source_vocab, augment), cast(params, cfg.dtype)
 
-    def F(x_BHWC, noise_B):
-        x_BHWC = x_BHWC.astype(cfg.dtype)
-        out = network.apply({"params": cast_params}, x_BHWC, noise_B, condition_B, augment_BA, rng)
+    def F(x, noise_B):
+        x = x.astype(cfg.dtype)
+        out = network.apply({"params": cast_params}, x, noise_B, condition_B, augment_BA, rng)
         return out.astype(jnp.float32)
 
-    return diffusion.precondition(F, p, y_BHWC)
+    return diffusion.precondition(F, p, y)
 
 
 def _error(params: Params, cfg: Config, x, sigma_B, noise, condition_B, augment_BA, rng):
@@ -203,8 +206,8 @@ def denoise(params: Params, cfg: Config, x, sigma_B, condition_B):
 
 
 def _check(cfg: Config, spec: Spec) -> None:
-    """Raises UserError for a network that does not fit the pictures."""
-    H, W, _ = spec.shape
+    """Raises UserError for a network that does not fit the pictures or clips."""
+    *frames, H, W, _ = spec.shape
     if cfg.patch < 1 or H % cfg.patch or W % cfg.patch:
         raise UserError(
             f"--model.patch {cfg.patch} does not divide pictures of {H} x {W}; choose a divisor"
@@ -212,6 +215,12 @@ def _check(cfg: Config, spec: Spec) -> None:
     width = cfg.width * (cfg.levels[-1] if cfg.network == "unet" else 1)
     if width % cfg.heads:
         raise UserError(f"--model.heads {cfg.heads} does not divide a width of {width}")
+    widths = [cfg.width * each for each in cfg.levels] if cfg.network == "unet" else [cfg.width]
+    if frames and any(width % (2 * cfg.heads) for width in widths):
+        raise UserError(
+            f"--model.width {cfg.width}: of clips, twice --model.heads {cfg.heads} must divide "
+            "every width"
+        )
     for name in ("label_dropout", "source_dropout"):
         if not 0 <= getattr(cfg, name) <= 1:
             raise UserError(f"--model.{name} is {getattr(cfg, name)}; choose 0 to 1")

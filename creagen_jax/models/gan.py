@@ -315,6 +315,8 @@ def _factor(cfg: Config) -> int:
 
 def _check(cfg: Config, spec: Spec) -> None:
     """Raises UserError for networks that do not fit the pictures."""
+    if len(spec.shape) != 3:
+        raise UserError("gan draws pictures, and these data are clips: choose diffusion")
     H, W, _ = spec.shape
     if cfg.patch < 1 or H % _factor(cfg) or W % _factor(cfg):
         raise UserError(
