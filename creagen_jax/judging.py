@@ -124,7 +124,14 @@ def judge(
         protocol=_protocol(on, generated, protocol or {}),
         curves={"novelty": showcase.curve({"generated": novelty, **on.curves})},
         gallery=_paired(
-            showcase.gallery(y, generated, labels, exhibit=exhibit, seed=on.seed),
+            showcase.gallery(
+                y,
+                generated,
+                labels,
+                exhibit=exhibit,
+                exhibit_real=on.material.exhibit,
+                seed=on.seed,
+            ),
             sources,
             references,
         ),

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class Material:
     warnings: list[str]
     labels: list[str] = dataclasses.field(default_factory=list)  # of the documents; [] for none
     heldout_labels: list[str] = dataclasses.field(default_factory=list)  # of the held-out texts
+    exhibit: Callable[[str], dict[str, str]] | None = None
+    # a text of these -> the fields of `record.Item` that show or play what it stands for
 
 
 def of_run(run: Path, request: generation.Request) -> Material:
@@ -63,25 +65,32 @@ def lines(path: str) -> list[str]:
     return found
 
 
+class _Row(NamedTuple):
+    """A real text as the data have it."""
+
+    text: str
+    label: str  # "" for none
+    source: str | None  # what it was made from, where that is so
+
+
 def _of_dataset(title: str, modality: str, dataset: Any, request: generation.Request) -> Material:
-    fingerprint = dataset.fingerprint
-    source, dataset = data.targets(data.get(modality), dataset)
-    codec, splits = dataset.codec, dataset.splits
-    warnings = []
-
-    def texts(*names: str) -> tuple[list[str], list[str]]:
-        """Of all these splits, and their labels."""
-        pairs = []
-        for name in names:
-            found = source.texts(dataset, name, SEARCHED)
-            ids = splits[name].labels
-            told = (
-                [""] * len(found) if ids is None else [codec.labels[i] for i in ids[: len(found)]]
-            )
-            pairs += [pair for pair in zip(found, told, strict=True) if wanted in (None, pair[1])]
-        return judged(codec, [text for text, _ in pairs]), [label for _, label in pairs if label]
-
+    source, targets = data.targets(data.get(modality), dataset)
+    codec, splits = targets.codec, targets.splits
+    fingerprint, warnings = dataset.fingerprint, []
     wanted = codec.labels[codec.label_id(request.label)] if request.label else None
+
+    def rows(*names: str) -> list[_Row]:
+        """Of all these splits."""
+        found = []
+        for name in names:
+            texts, ids = source.texts(targets, name, SEARCHED), splits[name].labels
+            size = len(texts)  # of a large split the first alone
+            told = [""] * size if ids is None else [codec.labels[i] for i in ids[:size]]
+            given = [None] * size
+            if generation.reads_source(dataset.codec):
+                given = data.get(modality).sources(dataset, name)[:size]
+            found += [_Row(*row) for row in zip(texts, told, given, strict=True)]
+        return [row for row in found if wanted in (None, row.label)]
 
     size = len(splits["train"].tokens)
     if size > SEARCHED:
@@ -96,19 +105,35 @@ def _of_dataset(title: str, modality: str, dataset: Any, request: generation.Req
         "tokenizer": fingerprint["tokenizer"],
         "held-out splits": ", ".join(names) or "none",
     }
-    documents, labels = texts("train")
-    heldout, heldout_labels = texts(*names)
+    train, others = rows("train"), rows(*names)
+    documents, heldout = (judged(codec, [row.text for row in each]) for each in (train, others))
     return Material(
         title=title,
         line=codec.line,
         documents=documents,
         heldout=heldout,
-        chains=_chains(source, dataset, request),
+        chains=_chains(source, targets, request),
         protocol={**protocol, "label": request.label} if request.label else protocol,
         warnings=warnings,
-        labels=labels,
-        heldout_labels=heldout_labels,
+        labels=[row.label for row in train if row.label],
+        heldout_labels=[row.label for row in others if row.label],
+        exhibit=_exhibit(codec, [*documents, *heldout], [*train, *others]),
     )
+
+
+def _exhibit(
+    codec: Any, texts: Sequence[str], rows: Sequence[_Row]
+) -> Callable[[str], dict[str, str]] | None:
+    """How each judged text is shown and played: as the first of the rows that it was made from."""
+    if not hasattr(codec, "exhibit"):
+        return None
+    originals = dict(zip(reversed(texts), reversed(rows), strict=True))
+
+    def exhibit(text: str) -> dict[str, str]:
+        row = originals[text]
+        return {"label": row.label, **codec.exhibit(row.text, row.source)}
+
+    return exhibit
 
 
 def _chains(

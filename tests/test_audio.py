@@ -315,6 +315,30 @@ def test_a_few_damaged_files_are_skipped_and_counted(tmp_path):
     assert len(waves(dataset)) == 110
 
 
+def test_a_folder_of_every_kind_at_once(tmp_path):
+    """Classes and files with Chinese names, rates and depths mixed, and two files beyond repair."""
+    kinds = [(8000, "PCM_U8"), (44_100, "PCM_24"), (8000, "FLOAT"), (44_100, "PCM_16")]
+    for label in ("钟声", "雨"):
+        for i in range(120):
+            rate, subtype = kinds[i % 4]
+            wave = sound(60 if label == "雨" else 67, "sine", rate)
+            write(tmp_path / label / f"录音 {i:03d}.wav", wave, rate, subtype=subtype)
+    for kind in ("empty", "nan"):
+        damage(tmp_path / "雨" / f"坏 {kind}.wav", kind)
+    dataset = load(tmp_path)
+    assert dataset.codec.labels == ("钟声", "雨")
+    assert np.bincount(dataset.splits["train"].labels).tolist() == [120, 120]
+    said = audio.describe(dataset)
+    assert "2 damaged" in said and "坏 empty.wav" in said and "坏 nan.wav" in said
+    for wave, label in zip(waves(dataset)[::13], dataset.splits["train"].labels[::13], strict=True):
+        assert read_tone(wave, 4000).pitch == pytest.approx((67, 60)[label], abs=0.1)
+    for kind in DAMAGE[2:]:  # and too many of them are refused
+        damage(tmp_path / "雨" / f"坏 {kind}.wav", kind)
+    with pytest.raises(UserError, match=r"7 of 247 .* damaged: 雨/坏") as error:
+        load(tmp_path)
+    assert "\n" not in str(error.value)
+
+
 def test_folders_are_classes_and_may_be_splits(tmp_path):
     for split, count in (("train", 4), ("test", 2)):
         for label in ("10", "9", "铃"):

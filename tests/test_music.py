@@ -18,6 +18,7 @@ from PIL import Image
 
 from creagen_jax import evaluation, generation, output
 from creagen_jax.config import Experiment, Train, replace
+from creagen_jax.creativity import report as render
 from creagen_jax.data import music, music_files, music_sources, music_tokens, tokenizers
 from creagen_jax.data.music_tokens import DURATION, ONSET, PART, PITCH, Form, piece
 from creagen_jax.data.tokenizers import END
@@ -68,6 +69,14 @@ def write_frames(folder, sizes=(12, 4, 4)):
     path = folder / "frames.json"
     path.write_text(json.dumps(splits))
     return path, splits
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Nothing of these tests stays in the cache of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -260,6 +269,8 @@ def test_sound_and_piano_roll(tmp_path):
     roll = np.asarray(Image.open(tmp_path / "x.png"))
     top, low = (np.argwhere((roll == music_files.COLORS[part]).all(-1)) for part in (0, 1))
     assert top[:, 0].max() < low[:, 0].min() and top[:, 1].max() < low[:, 1].min()
+    fine = music_files.roll(piece([(0, 12, 60, 0), (12, 1, 60, 0), (24, 12, 62, 0)]), 12)
+    assert fine.shape[1] == 36 and (fine[:, 12] == music_files.COLORS[0]).all(-1).any()
     many = music_files.rolls([first, tune(1)], 4)
     assert many.shape[0] == 2 and (many[0][: roll.shape[0], : roll.shape[1]] == roll).all()
 
@@ -286,9 +297,23 @@ def test_damaged_files_are_named(voiced, tmp_path):
     [
         (lambda p: empty_midi(p / "x.mid"), {}, "no file can be read"),
         (lambda p: (p / "x.txt").write_text("a"), {}, "holds no .mid"),
+        (lambda p: (p / "x.txt").write_text("a"), {"path": "x.txt"}, "x.txt is no music .* .mid"),
+        (lambda p: (p / "x.mid").write_text("a"), {"path": "x.mid"}, r"x.mid \(it ends too soon"),
+        (lambda p: (p / "x.mid").write_text("Is this music? " * 9), {}, "not a MIDI file"),
+        (lambda p: (p / "曲.mxl").write_bytes(b"PK"), {}, r"曲.mxl \(music21 cannot read it"),
         (lambda p: (p / "x.json").write_text("[1]"), {"path": "x.json"}, "holds no frames"),
         (lambda p: (p / "x.npz").write_bytes(b"a"), {"path": "x.npz"}, "holds no voices"),
         (lambda p: None, {"path": "none"}, "no such file"),
+        (
+            lambda p: music_files.write(p / "一.mid", piece([(0, 4, 60, 0)]), 4, {}),
+            {"harmonise": True},
+            "needs pieces of four voices, .*; 一.mid is none",
+        ),
+        (
+            lambda p: music_files.write(p / "x.mid", tune(0), 4, {}),
+            {"harmonise": True, "form": "chords"},
+            "cannot go with --data.form chords",
+        ),
         (lambda p: None, {"transpose": 13}, "--data.transpose is 13"),
     ],
 )
@@ -298,6 +323,26 @@ def test_mistakes_get_one_line(tmp_path, make, fields, says):
     with pytest.raises(UserError, match=says) as error:
         music.load(music.Config(**{**fields, "path": str(path)}))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["x.mid", "x.abc"])
+def test_a_disk_that_refuses_is_one_line_and_not_remembered(tmp_path, monkeypatch, name):
+    pytest.importorskip("music21")
+    path = tmp_path / name
+    path.write_text("X:1\nL:1/4\nK:G\nG A|]\n")
+    if name == "x.mid":
+        music_files.write(path, tune(0), 4, {})
+    cfg = music.Config(path=str(path), validation=0, test=0)
+    with monkeypatch.context() as patch:
+
+        def refuse(*_, **how):
+            raise PermissionError(13, "Permission denied")
+
+        patch.setattr(music_sources.mido, "MidiFile", refuse)
+        patch.setattr(music_sources, "_tunes", refuse)
+        with pytest.raises(UserError, match=rf"cannot read .*{name}: Permission denied"):
+            music.load(cfg)
+    assert music.texts(music.load(cfg), "train")
 
 
 def test_without_music21_the_chorales_say_what_to_install(monkeypatch, tmp_path):
@@ -314,6 +359,108 @@ def test_abc_is_read_as_written(tmp_path):
     assert one.notes[:, :3].tolist() == [[0, 4, 67], [4, 4, 69], [8, 8, 71], [16, 16, 72]]
     assert two.notes[:, :3].tolist() == [[0, 4, 69], [8, 8, 76]]
     assert (one.label, two.label) == ("major", "minor")
+
+
+def test_a_damaged_tune_costs_no_other(tmp_path):
+    pytest.importorskip("music21")
+    tunes = ["L:1/4\nK:G\nG A|]", "L:1/x\nK:G\nG A|]", "K:C\n", "L:1/8\nK:Am\nA2 e4|]"]
+    text = "".join(f"X:{i}\nT:曲\n{tune}\n\n" for i, tune in enumerate(tunes, 1))
+    (tmp_path / "x.abc").write_text(text)
+    dataset = music.load(music.Config(path=str(tmp_path), validation=0, test=0))
+    assert len(music.texts(dataset, "train")) == 2
+    assert list(dataset.fingerprint["damaged"]) == ["x.abc, tune 2", "x.abc, tune 3"]
+    assert "2 damaged: x.abc, tune 2 (music21 cannot read it" in music.describe(dataset)
+
+
+def write_score(path, *parts):
+    """MusicXML of parts, each the measures of it: lists of lists of music21's objects, a list for
+    each voice."""
+    stream = pytest.importorskip("music21").stream
+    score = stream.Score()
+    for part in parts:
+        score.append(stream.Part())
+        for number, measure in enumerate(part):
+            made = stream.Measure(number=number)
+            for voice in measure:
+                inside = stream.Voice() if len(measure) > 1 else made
+                inside.append(voice)
+                if len(measure) > 1:
+                    made.insert(0, inside)
+            if made.timeSignature:
+                made.padAsAnacrusis()
+            score.parts[-1].append(made)
+    score.write("musicxml", path)
+    return path
+
+
+def sung(path):
+    (found,) = music_sources.read(path, 12)
+    return found.notes[:, :3].tolist(), found.label
+
+
+def test_musicxml_is_read_as_it_sounds(tmp_path):
+    music21 = pytest.importorskip("music21")
+    note, chord, tie = music21.note.Note, music21.chord.Chord, music21.tie.Tie
+
+    def tied(made, kind):
+        made.tie = tie(kind)
+        return made
+
+    # A pickup, a chord tied over a bar line, a change of key, a triplet, a grace note, a rest.
+    third = {"quarterLength": 1 / 3}
+    path = write_score(
+        tmp_path / "曲.musicxml",
+        [
+            [[music21.meter.TimeSignature("3/4"), music21.key.Key("G"), note("D5")]],
+            [[tied(chord(["G4", "B4"], quarterLength=3), "start")]],
+            [[tied(chord(["G4", "B4"]), "stop"), music21.note.Rest(), note("A4")]],
+            [[music21.key.Key("e"), note("E4", **third), note("F#4", **third), note("G4", **third),
+              note("A4").getGrace(), note("B4", quarterLength=2)]],
+        ],
+    )  # fmt: skip
+    assert sung(path) == (
+        [[0, 12, 74], [12, 48, 71], [12, 48, 67], [72, 12, 69], [84, 4, 64], [88, 4, 66],
+         [92, 4, 67], [96, 24, 71]],
+        "major",
+    )  # fmt: skip
+    # A tie in one of two voices, while the other strikes the same pitch.
+    held = [[tied(note("C5", quarterLength=2), kind)] for kind in ("start", "continue", "stop")]
+    others = [[note(name), note("F4")] for name in ("E4", "C5", "E4")]
+    path = write_score(
+        tmp_path / "x.musicxml", [list(pair) for pair in zip(held, others, strict=True)]
+    )
+    notes, _ = sung(path)
+    assert [0, 72, 72] in notes and [24, 12, 72] in notes and len(notes) == 7
+    # A clarinet in B flat, and drums.
+    path = write_score(
+        tmp_path / "y.musicxml",
+        [[[music21.instrument.Clarinet(), note("D5"), note("E5")]]],
+        [[[music21.note.Unpitched(quarterLength=2)]]],
+    )
+    assert sung(path)[0] == [[0, 12, 72], [12, 12, 74]]
+
+
+@pytest.mark.parametrize("name", ["bwv66.6", "bwv269"])
+@pytest.mark.parametrize("suffix", [".musicxml", ".mxl"])
+def test_chorales_written_as_musicxml_are_the_chorales(tmp_path, name, suffix):
+    music21 = pytest.importorskip("music21")
+    score = music21.corpus.parse(f"bach/{name}")
+    score.write("mxl" if suffix == ".mxl" else "musicxml", tmp_path / f"x{suffix}")
+    ((notes, _),) = [sung(tmp_path / f"x{suffix}")]
+    wanted = [
+        [round(12 * float(note.offset)), round(12 * float(note.quarterLength)), note.pitch.midi]
+        for part in score.stripTies().parts
+        for note in part.flatten().notes
+    ]
+    assert sorted(notes) == sorted(wanted)
+
+
+def test_a_humdrum_file_of_many_songs(tmp_path):
+    pytest.importorskip("music21")
+    songs = [f"!!!OTL: {name}\n**kern\n*M4/4\n4{name}\n*-\n" for name in "ce"]
+    (tmp_path / "x.krn").write_text("".join(songs))
+    found = music_sources.read(tmp_path / "x.krn", 4)
+    assert [each.notes[:, :3].tolist() for each in found] == [[[0, 4, 60]], [[0, 4, 64]]]
 
 
 # --- runs ----------------------------------------------------------------------------------------
@@ -352,6 +499,15 @@ def test_samples_are_pieces_and_files(run, tmp_path, capsys):
     assert about["seed"] == "1" and json.loads(about["creagen_jax"])["length"] == 50
 
 
+def test_a_primer_that_is_not_there_is_one_line(run, tmp_path):
+    (tmp_path / "other.mid").write_bytes(b"?")
+    model = generation.load(run)
+    for name, says in {"othor.mid": "near it: other.mid", "other.mid": "it ends too soon"}.items():
+        with pytest.raises(UserError, match=says) as error:
+            model.codec.encode_prompt(str(tmp_path / name))
+        assert "\n" not in str(error.value) and "Errno" not in str(error.value)
+
+
 def test_a_primer_is_continued(run, voiced):
     model, primer = generation.load(run), str(voiced / "曲3.mid")
     request = generation.Request(prompt=primer, length=8)
@@ -359,6 +515,10 @@ def test_a_primer_is_continued(run, voiced):
     (wanted,) = music_sources.read(voiced / "曲3.mid", 4)
     assert sample.text.startswith(music_tokens.spell(model.codec.form, wanted))
     assert sample.text[: sample.given].strip() == music_tokens.spell(model.codec.form, wanted)
+
+
+def shown_and_heard(item):
+    return {"picture": item.picture, "sound": item.sound}
 
 
 def test_a_transposed_copy_is_found_by_the_judge(run, voiced, monkeypatch):
@@ -388,6 +548,17 @@ def test_a_transposed_copy_is_found_by_the_judge(run, voiced, monkeypatch):
     assert item.picture.startswith("data:image/png") and item.sound.startswith("data:audio/wav")
     wave, _ = soundfile.read(io.BytesIO(base64.b64decode(item.sound.split(",")[1])))
     assert len(wave)
+    # The real ones beside them are shown and played, too: in their own key.
+    codec = dataset.codec
+    held = [text for name in ("validation", "test") for text in music.texts(dataset, name)]
+    for pair in report.gallery.copied:
+        assert shown_and_heard(pair.heldout) in [codec.exhibit(text, None) for text in held]
+        originals = [text for text in music.texts(dataset, "train")
+                     if codec.judged(text) == pair.item.text]  # fmt: skip
+        assert shown_and_heard(pair.train) == codec.exhibit(originals[0], None)
+        assert pair.train.sound != pair.item.sound
+    page = render.render(report)
+    assert pair.train.sound in page and pair.train.text not in page
 
 
 def test_a_soprano_is_harmonised(voiced, tmp_path):
@@ -404,17 +575,12 @@ def test_a_soprano_is_harmonised(voiced, tmp_path):
     )
     first = report.gallery.unselected[0]
     assert first.source and first.sound and report.metrics["exact_match"].n
+    dataset = generation.training_data(tmp_path / "run")
+    known = zip(music.texts(dataset, "train"), music.sources(dataset, "train"), strict=True)
+    real = [dataset.codec.exhibit(*pair) for pair in known]
+    assert all(shown_and_heard(pair.train) in real for pair in report.gallery.copied)
     soprano = made.notes[made.notes[:, PART] == 0]
     assert soprano[:, [ONSET, PITCH]].tolist() == music_tokens.tied(above).notes[:, [0, 2]].tolist()
-
-
-def test_resume_is_bitwise(voiced, run, tmp_path):
-    own = experiment(voiced, lstm.Config(width=16, depth=1))
-    helpers.train(own, tmp_path / "run", stop_at=2)
-    helpers.train(own, tmp_path / "run")
-    one, two = helpers.states(own, run), helpers.states(own, tmp_path / "run")
-    for step in one:
-        helpers.assert_same(one[step], two[step])
 
 
 def test_a_markov_chain_of_chords(tmp_path):

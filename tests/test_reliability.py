@@ -1,5 +1,6 @@
 """Faults, injected: what a run does when it is killed, interrupted, or damaged."""
 
+import dataclasses
 import resource
 import shutil
 import signal
@@ -11,10 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import soundfile
 from helpers import assert_same, experiment
+from PIL import Image
 
-from creagen_jax import checkpoint, cli, config, generation, training, update
-from creagen_jax.models import lstm
+from creagen_jax import checkpoint, cli, config, generation, synthesis, training, update
+from creagen_jax.config import Experiment, Optim, Train
+from creagen_jax.data import audio, captioned, music
+from creagen_jax.models import diffusion, gan, lstm, seq2seq, transformer
 from creagen_jax.types import UserError
 
 
@@ -35,6 +40,105 @@ def whole(words, tmp_path_factory):
 def command(exp: config.Experiment, run: Path) -> int:
     """Training as `train.py` does it: returns the exit code."""
     return cli.run(lambda argv: helpers.train(exp, run))
+
+
+# --- resume, whatever the data -------------------------------------------------------------------
+
+DIT = diffusion.Config(network="dit", width=8, depth=1, heads=2, patch=4, source_depth=1)
+MEL = {"rate": 4000, "seconds": 0.08, "hop": 40, "window": 128, "bands": 16}
+RESUMED = {
+    "sound, diffusion": (audio.Config(**MEL, shift=0.02), DIT),
+    "sound, gan": (audio.Config(**MEL), gan.Config(latent=4, width=8, levels=(1,), blocks=0)),
+    "sound, lstm": (
+        audio.Config(form="tokens", rate=2000, seconds=0.02),
+        lstm.Config(width=16, depth=1),
+    ),
+    "music, transformer": (
+        music.Config(length=32, transpose=3),
+        transformer.Config(width=16, depth=1, heads=2, context=32, dropout=0.1),
+    ),
+    "harmony, seq2seq": (
+        music.Config(length=48, transpose=3, harmonise=True),
+        seq2seq.Config(cell="gru", width=16, depth=1),
+    ),
+    "captions, diffusion": (captioned.Config(length=8, vocab=300, flip=True, probe=0.0), DIT),
+}
+
+
+def write_sounds(folder: Path) -> Path:
+    """Noise of two classes."""
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        (folder / "ab"[i % 2]).mkdir(exist_ok=True)
+        soundfile.write(folder / "ab"[i % 2] / f"{i}.wav", rng.uniform(-0.5, 0.5, 320), 4000)
+    return folder
+
+
+def write_voices(folder: Path) -> Path:
+    """Pieces of four voices, in the splits of a published chorale file."""
+    rng, splits = np.random.default_rng(0), {}
+    for name, count in {"train": 12, "valid": 4, "test": 4}.items():
+        splits[name] = np.empty(count, object)
+        for i in range(count):
+            splits[name][i] = np.array([70.0, 62, 55, 48]) + rng.integers(0, 5, (16, 4))
+    np.savez(folder / "voices.npz", **splits)
+    return folder / "voices.npz"
+
+
+def write_captioned(folder: Path) -> Path:
+    """Pictures whose file names are captions."""
+    rng = np.random.default_rng(0)
+    for color, rgb in {"red": (255, 0, 0), "blue": (0, 0, 255), "grey": (99, 99, 99)}.items():
+        for size in ("big", "small", "wide", "high", "round", "flat"):
+            pixels = (rgb + rng.integers(0, 9, (8, 8, 3))).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{size}_{color}.png")
+    return folder
+
+
+WRITE = {
+    "sound": write_sounds,
+    "music": write_voices,
+    "harmony": write_voices,
+    "captions": write_captioned,
+}
+
+
+def drawn(run: Path) -> list[np.ndarray]:
+    """Two samples."""
+    model, kind = generation.load(run), generation.kind(run)
+    if kind == "autoregressive":
+        request = generation.Request(length=8)
+        return [np.asarray(each.text) for each in generation.draw(model, request, num=2, seed=5)]
+    request = synthesis.REQUESTS[kind]()
+    if kind == "diffusion":
+        request = dataclasses.replace(request, sampling=synthesis.QUICK)
+    return [part.images for part in synthesis.draw(model, request, num=2, seed=5)]
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_run_of_any_data_stopped_and_resumed_is_the_run_without_a_stop(name, tmp_path):
+    (data, model), folder = RESUMED[name], tmp_path / "data"
+    folder.mkdir()
+    exp = Experiment(
+        data=dataclasses.replace(data, path=str(WRITE[name.partition(",")[0]](folder))),
+        model=model,
+        optim=Optim(learning_rate=1e-2, warmup=2, ema=0.9, clip=0.0),
+        train=Train(steps=8, batch=8, log_every=2, eval_every=4, eval_windows=8, save_every=4),
+    )
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert helpers.train(exp, one) == 0
+    assert helpers.train(exp, two, stop_at=3) == 0  # between checkpoints and logged losses
+    assert checkpoint.steps(two / "checkpoints") == [3]
+    assert helpers.train(exp, two) == 0
+    like, _ = training._build(training.prepare(exp))
+    states = [
+        helpers.arrays(checkpoint.restore(run / "checkpoints" / "8", like)[0]) for run in (one, two)
+    ]
+    assert any(key.startswith(".ema") for key in states[0])
+    assert_same(*states)
+    ours, theirs = (helpers.without_seconds(helpers.metrics(run)) for run in (one, two))
+    assert ours == theirs and {line["split"] for line in ours} >= {"train", "validation"}
+    np.testing.assert_equal(drawn(one), drawn(two))
 
 
 # --- updates that are not finite -----------------------------------------------------------------

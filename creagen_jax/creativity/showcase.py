@@ -84,10 +84,12 @@ def gallery(
     labels: Sequence[str] = (),
     *,
     exhibit: Callable[[int], dict[str, str]] | None = None,
+    exhibit_real: Callable[[str], dict[str, str]] | None = None,
     seed: int = 0,
 ) -> Gallery:
     """The first texts; and, each only once, the most copied, the most surprising valid ones, and
-    rejects. `exhibit` gives the fields of an item that show or play it, by its number."""
+    rejects. What gives the fields of an item that show or play it: `exhibit`, by its number, and
+    `exhibit_real`, of a real text."""
     units = text.units_of(y, texts)
     matches = suffix.match(y.index, units.ids)
     seen = text.tests(y, texts)
@@ -113,22 +115,22 @@ def gallery(
     rejected = np.random.default_rng(seed).permutation([i for i in once if reasons[i]])
     return Gallery(
         unselected=[item(i, ", ".join(reasons[i])) for i in range(min(len(texts), unselected))],
-        copied=_neighbours(y, texts, by_copy[:pairs], item, seen, LONG if exhibit else None),
+        copied=_neighbours(y, texts, by_copy[:pairs], item, seen, exhibit_real),
         rarest=[item(i) for i in by_surprise[:chosen]],
         rejects=[item(i, ", ".join(reasons[i])) for i in rejected[:chosen]],
     )
 
 
-def _neighbours(
-    y, texts, chosen: list[int], item, seen: text.Tests, most: int | None
-) -> list[Neighbours]:
-    """Of the real texts, `most` characters at most."""
+def _neighbours(y, texts, chosen: list[int], item, seen: text.Tests, exhibit) -> list[Neighbours]:
     features_ND = y.features([texts[i] for i in chosen])
+
+    def real(found: str) -> Item:
+        return Item(masked(found), **(exhibit(found) if exhibit else {}))
 
     def closest(pool: Sequence[str], pool_PD: np.ndarray) -> list[Item | None]:
         if not len(pool) or not chosen:
             return [None] * len(chosen)
-        return [Item(masked(pool[j])[:most]) for j in nearest(features_ND, pool_PD)[1][:, 0]]
+        return [real(pool[j]) for j in nearest(features_ND, pool_PD)[1][:, 0]]
 
     train, heldout = closest(y.trained, y.trained_PD), closest(y.reference, y.features(y.reference))
     usual = y.usual_copied

@@ -18,6 +18,7 @@ from creagen_jax.data import (
     music_sources,
     music_tokens,
     pictures,
+    sources,
     text,
     tokenizers,
 )
@@ -125,9 +126,13 @@ def _words(text: str, form: Form) -> str:
     path = Path(text).expanduser()
     if path.suffix.lower() not in music_sources.SUFFIXES:
         return text
+    if not path.is_file():
+        raise sources.not_found(path)
     try:
         return music_tokens.spell(form, fit(music_sources.read(path, form.steps)[0], form))
-    except (OSError, DamagedError) as error:
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except DamagedError as error:
         raise UserError(f"cannot read {path}: {error}") from None
 
 

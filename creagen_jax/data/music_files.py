@@ -25,7 +25,8 @@ RATE = 22050  # samples a second
 PARTIALS = 8  # of a tone
 ATTACK, RELEASE, DECAY = 0.01, 0.08, 1.2  # seconds: rise, end, and to 1 / e of the loudness
 PEAK = 0.9
-CELL = 4  # pixels of a semitone and of a step in a piano roll
+CELL = 4  # pixels of a semitone in a piano roll, and of a step if a quarter note is few of them
+QUARTER = 16  # pixels of a quarter note that is many; but each step has one at least
 MARGIN = 2  # semitones above and below
 COLORS = np.array([(217, 72, 65), (240, 173, 60), (66, 140, 92), (56, 103, 214)], np.uint8)
 PAPER, BLACK_KEYS, BEAT_LINE = 255, 240, 208  # greys
@@ -130,17 +131,18 @@ def rolls(pieces: Sequence[Piece], steps: int) -> np.ndarray:
 def roll(piece: Piece, steps: int) -> np.ndarray:
     """[H, W, 3] uint8: time to the right, pitch upward, a colour for each voice, a line at each
     quarter note; the black keys are grey."""
+    across = min(max(QUARTER // steps, 1), CELL)
     pitches = piece.notes[:, PITCH] if len(piece.notes) else np.array([60])
     low, high = pitches.min() - MARGIN, pitches.max() + MARGIN
     rows = np.arange(high, low - 1, -1)
     black = np.isin(rows % 12, (1, 3, 6, 8, 10))
     cells = np.empty((len(rows), max(piece.length, 1), 3), np.uint8)
     cells[:] = np.where(black, BLACK_KEYS, PAPER)[:, None, None]
-    picture = cells.repeat(CELL, axis=0).repeat(CELL, axis=1)
-    picture[:, :: steps * CELL] = BEAT_LINE
+    picture = cells.repeat(CELL, axis=0).repeat(across, axis=1)
+    picture[:, :: steps * across] = BEAT_LINE
     for onset, duration, pitch, part in piece.notes.tolist():
-        top, left = (high - pitch) * CELL, onset * CELL
+        top, left = (high - pitch) * CELL, onset * across
         # A pixel of the background stays before the next note, so that repeated notes are two.
-        box = picture[top : top + CELL, left : left + duration * CELL - 1]
+        box = picture[top : top + CELL, left : left + max(duration * across - 1, 1)]
         box[:] = COLORS[part % len(COLORS)]
     return picture

@@ -18,6 +18,8 @@ import pickle
 import re
 import zipfile
 import zlib
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import mido
@@ -34,11 +36,12 @@ MIDI, ABC, SCORES = (".mid", ".midi"), (".abc",), (".xml", ".musicxml", ".mxl", 
 SUFFIXES = MIDI + ABC + SCORES
 STEPS = 12  # to a quarter note, unless told: triplets and sixteenths fall on one
 CHORALE_STEPS = 4
-CACHE_FORMAT = 1  # part of the name of cached notes; to be raised when their contents change
+CACHE_FORMAT = 2  # part of the name of cached notes; to be raised when their contents change
 DRUMS = 9  # the channel of General MIDI that has no pitches
 SPLITS = {"train": "train", "valid": "validation", "validation": "validation", "test": "test"}
 SINGERS = ("soprano", "alto", "tenor", "bass")
 HALF = 0.5 + 1e-6  # what lies in the middle of two steps, but for rounding, goes to the earlier
+TICKS = 40_320  # to a quarter note: 8!, of which the times of a score are multiples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +100,9 @@ def files(path: str, steps: int, cache: Path) -> Source:
         if steps not in (0, found.steps):
             raise UserError(f"{path} has {found.steps} steps to a quarter note, not {steps}")
         return found
+    if place.is_file() and place.suffix.lower() not in SUFFIXES:
+        choices = ", ".join((*SUFFIXES, *PUBLISHED))
+        raise UserError(f"{path} is no music that can be read; choose a file of {choices}")
     paths, folder = ([place], place.parent) if place.is_file() else (_find(place), place)
     pieces, damaged = _cached(paths, folder, steps or STEPS, cache)
     if not pieces:
@@ -220,32 +226,49 @@ def _objects(data: bytes) -> np.ndarray:
 # --- MIDI, ABC, MusicXML ----------------------------------------------------------------------
 
 Row = tuple[float, float, int, int]  # onset and end in quarter notes, MIDI pitch, part
+Found = tuple[list[Row], str | None]  # the notes of a piece, and its mode
 
 
 def read(path: Path, steps: int) -> list[Piece]:
-    """The pieces of a file: of ABC as many as it holds, else one.
+    """The pieces of a file: of ABC as many as can be read, else one.
 
-    Raises DamagedError for a file that cannot be read or holds no note, and UserError if the
-    package that reads it is missing.
+    Raises DamagedError for a file of which none can be read or has a note, OSError if the disk
+    refuses, and UserError if the package that reads it is missing.
     """
-    suffix = path.suffix.lower()
-    if suffix in MIDI:
-        found = [_midi(path)]
-    elif suffix in ABC:
-        found = [_score(text, "abc") for text in _tunes(path)]
-    else:
-        found = [_score(path, None)]
-    pieces = [_gridded(rows, steps, label) for rows, label in found if rows]
+    found = [each for _, each in _pieces(path, steps)]
+    pieces = [each for each in found if isinstance(each, Piece)]
     if not pieces:
-        raise DamagedError("no notes")
+        raise found[0]
     return pieces
 
 
-def _midi(path: Path) -> tuple[list[Row], str | None]:
-    """The notes of a MIDI file and its mode; each channel of each track is a part."""
+def _pieces(path: Path, steps: int) -> Iterator[tuple[str, Piece | DamagedError]]:
+    """Each piece of a file, or why there is none, and which tune of a file of many it is."""
+    suffix = path.suffix.lower()
+    if suffix in MIDI:
+        parts = {"": partial(_midi, path)}
+    elif suffix in ABC:
+        tunes = _tunes(path)
+        parts = {f", tune {i}": partial(_scores, tune, "abc") for i, tune in enumerate(tunes, 1)}
+    else:
+        parts = {"": partial(_scores, path, None)}
+    for place, part in parts.items():
+        try:
+            for rows, label in part():
+                yield place, _gridded(rows, steps, label) if rows else DamagedError("no notes")
+        except DamagedError as error:
+            yield place, error
+
+
+def _midi(path: Path) -> list[Found]:
+    """What a MIDI file holds; each channel of each track is a part."""
     try:
         file = mido.MidiFile(path, clip=True)
+    except EOFError:
+        raise DamagedError("it ends too soon") from None
     except Exception as error:  # mido raises whatever a damaged file leads to
+        if getattr(error, "strerror", None):  # the disk's, not the file's
+            raise
         raise DamagedError(str(error) or type(error).__name__) from None
     if file.ticks_per_beat <= 0:
         raise DamagedError("its time is not in beats")
@@ -265,40 +288,53 @@ def _midi(path: Path) -> tuple[list[Row], str | None]:
             if message.type == "note_on" and message.velocity:
                 sounding[key] = tick
     beat = file.ticks_per_beat
-    return [(on / beat, off / beat, pitch, part) for on, off, pitch, part in rows], label
+    return [([(on / beat, off / beat, pitch, part) for on, off, pitch, part in rows], label)]
 
 
 def _tunes(path: Path) -> list[str]:
-    """The tunes of an ABC file, each of which begins with X."""
+    """The tunes of an ABC file, each of which begins with X; one at least."""
     data = path.read_bytes()
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("latin-1")  # as older files are
-    return re.split(r"(?m)^(?=X:)", text)[1:]
+    return re.split(r"(?m)^(?=X:)", text)[1:] or [text]
 
 
-def _score(given: str | Path, form: str | None) -> tuple[list[Row], str | None]:
-    """The notes of a score that music21 reads, and its mode; the four singers are the first parts,
-    if there are such."""
+def _scores(given: str | Path, form: str | None) -> list[Found]:
+    """What a file or a text holds that music21 reads: nearly always one score."""
     try:
-        from music21 import chord, converter, harmony, key
+        from music21 import converter, instrument, stream
     except ImportError:
         raise UserError(
             "reading ABC and MusicXML needs music21: pip install 'creagen_jax[music]'; "
             "MIDI is read without"
         ) from None
     try:
-        score = converter.parse(given, format=form, forceSource=True)
+        parsed = converter.parse(given, format=form, forceSource=True)
+        played = parsed.recurse().getElementsByClass(instrument.Instrument)
+        if any(each.transposition for each in played):
+            parsed.toSoundingPitch(inPlace=True)
     except Exception as error:  # music21 raises whatever a damaged file leads to
-        raise DamagedError(f"{type(error).__name__}: {error}".partition("\n")[0]) from None
-    parts = list(score.parts) or [score]
-    names = [str(part.partName).lower() for part in parts]
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise DamagedError(f"music21 cannot read it: {reason}") from None
+    many = isinstance(parsed, stream.Opus)
+    return [
+        _score(each) for each in (parsed.getElementsByClass(stream.Stream) if many else [parsed])
+    ]
+
+
+def _score(score) -> Found:
+    """The notes of a score, with the four singers as the first parts, if there are such."""
+    from music21 import chord, harmony, key, stream
+
+    parts = list(score.getElementsByClass(stream.Part)) or [score]
+    names = [str(part.partName).lower() if part is not score else "" for part in parts]
     if set(SINGERS) <= set(names):
         parts.sort(key=lambda part: (SINGERS + tuple(names)).index(str(part.partName).lower()))
     rows = []
     for number, part in enumerate(parts):
-        open_ties: dict[int, int] = {}  # pitch: the row that goes on
+        open_ties: dict[tuple[int, int], int] = {}  # pitch and tick of the row that goes on there
         for note in part.recurse().notes:
             if note.duration.isGrace or isinstance(note, harmony.Harmony):
                 continue
@@ -307,16 +343,18 @@ def _score(given: str | Path, form: str | None) -> tuple[list[Row], str | None]:
             for single in note.notes if isinstance(note, chord.ChordBase) else [note]:
                 if not hasattr(single, "pitch"):  # percussion
                     continue
-                pitch, place = single.pitch.midi, open_ties.pop(single.pitch.midi, None)
-                goes_on = single.tie is not None and single.tie.type in ("stop", "continue")
-                if goes_on and place is not None and abs(rows[place][1] - onset) < 1e-6:
-                    rows[place] = (rows[place][0], end, pitch, number)
-                else:
+                pitch, place = single.pitch.midi, None
+                tie = single.tie.type if single.tie is not None else ""
+                if tie in ("stop", "continue"):
+                    place = open_ties.pop((pitch, round(onset * TICKS)), None)
+                if place is None:
                     place = len(rows)
                     rows.append((onset, end, pitch, number))
-                if single.tie is not None and single.tie.type in ("start", "continue"):
-                    open_ties[pitch] = place
-    keys = [each for each in score.recurse().getElementsByClass(key.Key)]
+                else:
+                    rows[place] = (rows[place][0], end, pitch, number)
+                if tie in ("start", "continue"):
+                    open_ties[pitch, round(end * TICKS)] = place
+    keys = list(score.recurse().getElementsByClass(key.Key))
     return rows, keys[0].mode if keys else None
 
 
@@ -357,7 +395,7 @@ def _cached(
     stats = [(path.relative_to(folder).as_posix(), *_stat(path)) for path in paths]
     key = json.dumps([CACHE_FORMAT, steps, str(folder.resolve()), stats])
     place = cache / f"music-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    caching.make(place, lambda partial: _fill(paths, folder, steps, partial))
+    caching.make(place, lambda unready: _fill(paths, folder, steps, unready))
     about = json.loads((place / "about.json").read_text())
     notes = np.load(place / "notes.npy")
     ends = np.cumsum([each["notes"] for each in about["pieces"]])
@@ -374,22 +412,34 @@ def _stat(path: Path) -> tuple[int, int]:
 
 def _fill(paths: list[Path], folder: Path, steps: int, place: Path) -> None:
     about, notes, damaged = [], [np.zeros((0, 4), np.int32)], {}
-    for path in tqdm(paths, "music", disable=None, leave=False, delay=2, unit="file"):
-        name = path.relative_to(folder).as_posix()
-        try:
-            pieces = read(path, steps)
-        except DamagedError as error:
-            damaged[name] = str(error)
+    total = len(paths) if len(paths) > 1 else None  # if each holds one piece
+    found = _all(paths, folder, steps)
+    how = {"disable": None, "leave": False, "delay": 2, "unit": " pieces"}
+    for name, part, each in tqdm(found, "music", total, **how):
+        if isinstance(each, DamagedError):
+            damaged[name + part] = str(each)
             continue
-        for each in pieces:
-            notes.append(each.notes)
-            about.append(
-                {
-                    "name": name,
-                    "label": each.label,
-                    "length": each.length,
-                    "notes": len(each.notes),
-                }
-            )
+        notes.append(each.notes)
+        about.append(
+            {
+                "name": name,
+                "label": each.label,
+                "length": each.length,
+                "notes": len(each.notes),
+            }
+        )
     np.save(place / "notes.npy", np.concatenate(notes))
     (place / "about.json").write_text(json.dumps({"pieces": about, "damaged": damaged}))
+
+
+def _all(
+    paths: list[Path], folder: Path, steps: int
+) -> Iterator[tuple[str, str, Piece | DamagedError]]:
+    """What `_pieces` says of all files, each with its name first."""
+    for path in paths:
+        name = path.relative_to(folder).as_posix()
+        try:
+            for part, each in _pieces(path, steps):
+                yield name, part, each
+        except OSError as error:  # nothing that the cache should remember
+            raise UserError(f"cannot read {path}: {error.strerror}") from None
