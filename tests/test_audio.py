@@ -649,3 +649,12 @@ def test_a_run_is_judged_and_played(form, tmp_path, monkeypatch):
     assert report.gallery.copied[0].train.sound != first.sound
     page = render.render(report)
     assert page.count("<audio") >= 60 and "Press one to hear it" in page
+
+
+def test_an_mp3_sounds_like_the_wave_and_is_smaller():
+    wave = sound(60, rate=8000, seconds=2.0)
+    uris = audio_files.mp3_uri(wave, 8000), audio_files.wav_uri(wave, 8000)
+    kind, _, coded = uris[0].partition(",")
+    back, rate = soundfile.read(io.BytesIO(base64.b64decode(coded)))
+    assert kind == "data:audio/mpeg;base64" and rate == 8000 and 5 * len(uris[0]) < len(uris[1])
+    assert read_tone(back[4000:8000], 8000).pitch == pytest.approx(60, abs=0.1)

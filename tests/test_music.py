@@ -545,7 +545,7 @@ def test_a_transposed_copy_is_found_by_the_judge(run, voiced, monkeypatch):
     report = evaluation.of_run(run, generation.Request(), evaluation.Config())
     assert report.metrics["exact_copies"].value == 1
     item = report.gallery.unselected[0]
-    assert item.picture.startswith("data:image/png") and item.sound.startswith("data:audio/wav")
+    assert item.picture.startswith("data:image/png") and item.sound.startswith("data:audio/mpeg")
     wave, _ = soundfile.read(io.BytesIO(base64.b64decode(item.sound.split(",")[1])))
     assert len(wave)
     # The real ones beside them are shown and played, too: in their own key.

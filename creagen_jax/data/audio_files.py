@@ -41,6 +41,13 @@ def wav_uri(wave: np.ndarray, rate: int) -> str:
     return f"data:audio/wav;base64,{base64.b64encode(wav(wave, rate, {})).decode()}"
 
 
+def mp3_uri(wave: np.ndarray, rate: int) -> str:
+    """The same as an MP3, for longer sounds: some 15 times smaller. MP3 knows few rates."""
+    file = io.BytesIO()
+    soundfile.write(file, wave.clip(-1, 1), rate, "MPEG_LAYER_III", format="MP3")
+    return f"data:audio/mpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
 def write_wav(path: str | os.PathLike, wave: np.ndarray, rate: int, about: About) -> None:
     """Writes what `wav` returns; the file appears when it is complete. Raises UserError if the disk
     refuses."""

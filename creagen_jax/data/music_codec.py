@@ -83,7 +83,7 @@ class Codec(text.Codec):
         roll = music_files.roll(piece, self.form.steps)
         return {
             "picture": pictures.data_uri(roll),
-            "sound": audio_files.wav_uri(
+            "sound": audio_files.mp3_uri(
                 music_files.synthesise(piece, self.form.steps, rate=SHOWN_RATE), SHOWN_RATE
             ),
         }
