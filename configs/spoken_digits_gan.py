@@ -8,7 +8,7 @@ CONFIG = Experiment(
     data=audio.Config(path="spoken_digits", trim=True, shift=0.04),
     model=gan.Config(width=48, levels=(1, 2, 2), patch=4, r1=0.3, r2=0.3),
     optim=Optim(learning_rate=5e-4, beta1=0.0, clip=0.0, final=0.0, ema=0.99),
-    train=Train(steps=6000, batch=64, eval_every=500, sample_every=250, save_every=250),
+    train=Train(steps=2400, batch=64, eval_every=400, sample_every=400, save_every=250),
 )
 
 SMOKE = replace(

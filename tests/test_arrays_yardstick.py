@@ -104,7 +104,7 @@ def axes(digits, name):
 
 def test_anchors_are_of_the_kind_of_the_training_items(digits):
     y = digits.y
-    assert digits.sets.keys() == known.TITLES.keys()
+    assert digits.sets.keys() == known.TITLES.keys() - known.clip_spoilers(1).keys()
     for items, labels in digits.sets.values():
         assert items.shape == (y.size, 8, 8, 1) and items.dtype == np.uint8
         assert items.max() <= 16 and labels.shape == (y.size,)
