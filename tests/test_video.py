@@ -4,6 +4,7 @@ import base64
 import builtins
 import io
 import json
+import types
 
 import helpers
 import jax
@@ -16,9 +17,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from creagen_jax import evaluation, features, generation, models, output, synthesis
+from creagen_jax import (
+    evaluation,
+    features,
+    generation,
+    judging_pictures,
+    models,
+    output,
+    synthesis,
+)
 from creagen_jax.config import Experiment, Optim, Train
 from creagen_jax.creativity import anchors, motion, spaces
+from creagen_jax.creativity import arrays as yardsticks
 from creagen_jax.creativity import report as render
 from creagen_jax.data import pictures, video, video_files, video_sources
 from creagen_jax.models import _time, diffusion
@@ -574,3 +584,32 @@ def test_a_run_is_judged_by_frames_and_motion_and_played(run, tmp_path, monkeypa
     assert shuffled.profile["quality"].value < real.profile["quality"].value
     page = render.render(report)
     assert "Held-out clips with their frames in random order" in page
+
+
+def test_real_clips_are_shown_as_themselves_though_equal_ones_are_compared_once():
+    raw = np.array(["a", "a", "b"])
+    train = judging_pictures.Pictures(np.zeros((3, 2, 2, 4), np.uint8), None, raw)
+    on = types.SimpleNamespace(
+        material=types.SimpleNamespace(
+            train=train, codec=types.SimpleNamespace(exhibit=lambda clip: {"text": str(clip)})
+        ),
+        yardstick=types.SimpleNamespace(pool=np.array([0, 2])),  # without the second of the same
+        reference=train,
+    )
+    assert judging_pictures._fields(on, train)("train", 1) == {"text": "b"}
+
+
+def test_the_pool_says_which_training_items_are_compared():
+    rng = np.random.default_rng(0)
+    items = rng.integers(0, 256, (40, 4, 4, 2), np.uint8)
+    items[7] = items[3]
+    y = yardsticks.yardstick(
+        train=items,
+        reference=items[:0],
+        heldout=items[:0],
+        features={"pixels": flat},
+        domain="pixels",
+        size=10,
+    )
+    assert len(y.pool) == 39 and not {3, 7} <= set(y.pool.tolist())
+    np.testing.assert_array_equal(y.train, items[y.pool])

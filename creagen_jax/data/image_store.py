@@ -93,8 +93,8 @@ def build(
     """The arrays of a source, and `shares` of its training pictures as splits that it lacks.
 
     The pixels alone decide the split, so equal pictures share one, or the group where a picture has
-    one. Raises UserError for too many
-    damaged pictures, a split without any, or labels that some lack.
+    one. Raises UserError for too many damaged pictures, a split without any, or labels that some
+    lack.
     """
     cuts = missing(shares, source.splits)
     names = [name for name in SPLITS if name in (*source.splits, *cuts)]

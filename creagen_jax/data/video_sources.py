@@ -205,8 +205,8 @@ TAKES = 8  # of each digit, which differ in where it starts, how fast and wheret
 
 def embedded(name: str, frames: int) -> Source:
     """An embedded set: "moving_digits", scikit-learn's handwritten digits of 8 x 8 pixels in a box
-    of BOX x BOX, each at a constant velocity until it bounces (Srivastava et al. 2015, section
-    4.1), its place rounded to whole pixels. All takes of one digit share a split.
+    of BOX x BOX, each at a constant velocity until it bounces (Srivastava et al. 2015,
+    Moving MNIST), its place rounded to whole pixels. All takes of one digit share a split.
 
     Raises UserError if unknown.
     """
