@@ -36,7 +36,7 @@ PEERS = {  # family: what to time beside it, as (a PyTorch module, what makes a 
         "PyTorch, key-value cache": (peers.Transformer, peers.cached),
     },
     "lstm": {"PyTorch, `nn.LSTM`": (peers.LSTM, peers.recurrent)},
-    "gru": {},
+    "gru": {"PyTorch, `nn.GRU`": (peers.GRU, peers.recurrent)},
     "markov": {},
 }
 

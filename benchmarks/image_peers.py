@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.peers import linear, tensor
+from benchmarks.peers import Updates, linear, tensor
 from creagen_jax.config import Optim
 from creagen_jax.models import diffusion as our_diffusion
 from creagen_jax.models import gan as our_gan
@@ -53,31 +53,6 @@ def _double(x_BCHW: Tensor) -> Tensor:
 
 def _halve(x_BCHW: Tensor) -> Tensor:
     return F.avg_pool2d(x_BCHW, 2, ceil_mode=True, count_include_pad=False)
-
-
-class _Updates:
-    """AdamW with clipping and an average, as `optim.make` and `optim.average` have them."""
-
-    def __init__(self, model: nn.Module, cfg: Optim):
-        self.cfg, self.parameters = cfg, list(model.parameters())
-        self.adam = torch.optim.AdamW(
-            self.parameters,
-            cfg.learning_rate,
-            (cfg.beta1, cfg.beta2),
-            weight_decay=cfg.weight_decay,
-            fused=True,
-        )
-        self.average = [each.detach().clone() for each in self.parameters] if cfg.ema else []
-
-    def update(self, loss: Tensor) -> None:
-        gradients = torch.autograd.grad(loss, self.parameters)
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = gradient
-        if self.cfg.clip:
-            nn.utils.clip_grad_norm_(self.parameters, self.cfg.clip)
-        self.adam.step()
-        if self.average:
-            torch._foreach_lerp_(self.average, self.parameters, 1 - self.cfg.ema)
 
 
 # --- GAN ----------------------------------------------------------------------------------------
@@ -157,7 +132,7 @@ def gan_step(
 ) -> Callable[[], Tensor]:
     """One update of both: relativistic pairing with R1 and R2, as our default."""
     assert cfg.loss == "relativistic" and cfg.discriminator_steps == 1 and not cfg.augment
-    plays_g, plays_d = _Updates(generator, optim), _Updates(discriminator, optim)
+    plays_g, plays_d = Updates(generator, optim), Updates(discriminator, optim)
     real, label_B = tensors(batch)
     some = round(cfg.penalised * len(real))
 
@@ -274,7 +249,7 @@ def diffusion_step(
 ) -> Callable[[], Tensor]:
     """One update by denoising score matching, as our default."""
     assert cfg.objective == "edm" and not cfg.dropout
-    learns = _Updates(model, optim)
+    learns = Updates(model, optim)
     x, label_B = tensors(batch)
     none = len(model.label) - 1
 

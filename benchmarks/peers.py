@@ -1,5 +1,5 @@
-"""The Transformer and the LSTM written plainly in PyTorch, with our weights, to be timed beside
-ours.
+"""The Transformer, the LSTM and the GRU written plainly in PyTorch, with our weights, to be timed
+beside ours; and the GPT of nanoGPT.
 
 A decoder is step(token_B1) -> logits_BV; it keeps its state to itself. Letters: B batch, T time,
 D width, V vocabulary, N heads, K head width, S positions in a cache.
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from creagen_jax.models import lstm, transformer
-from creagen_jax.types import Params
+from creagen_jax.config import Optim
+from creagen_jax.models import gru, lstm, transformer
+from creagen_jax.types import Batch, Params
 
 Step = Callable[[Tensor], Tensor]
 
@@ -77,7 +78,7 @@ class Transformer(nn.Module):
     def __init__(self, cfg: transformer.Config, params: Params):
         super().__init__()
         self.cfg = cfg
-        self.embed = nn.Embedding.from_pretrained(tensor(params["embed"]))
+        self.embed = nn.Embedding.from_pretrained(tensor(params["embed"]), freeze=False)
         self.blocks = nn.ModuleList(Block(cfg, params[f"block{i}"]) for i in range(cfg.depth))
         self.head = linear(params["head"])
         half = cfg.width // cfg.heads // 2
@@ -129,15 +130,19 @@ def cached(model: Transformer, batch: int) -> Step:
     return step
 
 
-# --- LSTM ---------------------------------------------------------------------------------------
+# --- LSTM and GRU -------------------------------------------------------------------------------
 
 
-class LSTM(nn.Module):
-    def __init__(self, cfg: lstm.Config, params: Params):
+class Recurrent(nn.Module):
+    """The gates of PyTorch's layers stand in our order; our one bias is that of the input."""
+
+    layer: type[nn.RNNBase]
+
+    def __init__(self, cfg: lstm.Config | gru.Config, params: Params):
         super().__init__()
-        self.embed = nn.Embedding.from_pretrained(tensor(params["embed"]))
-        self.lstm = nn.LSTM(cfg.width, cfg.width, cfg.depth, batch_first=True)
-        weights = self.lstm.state_dict()  # views, with our order of the gates
+        self.embed = nn.Embedding.from_pretrained(tensor(params["embed"]), freeze=False)
+        self.layers = self.layer(cfg.width, cfg.width, cfg.depth, batch_first=True)
+        weights = self.layers.state_dict()  # views
         for i in range(cfg.depth):
             weights[f"weight_ih_l{i}"].copy_(tensor(params[f"W{i}"]).T)
             weights[f"weight_hh_l{i}"].copy_(tensor(params[f"U{i}"]).T)
@@ -145,18 +150,114 @@ class LSTM(nn.Module):
             weights[f"bias_hh_l{i}"].zero_()
         self.head = linear(params["head"], params["head_bias"])
 
-    def forward(self, tokens_BT, state):
-        h_BTD, state = self.lstm(self.embed(tokens_BT), state)
+    def forward(self, tokens_BT, state=None):
+        h_BTD, state = self.layers(self.embed(tokens_BT), state)
         return self.head(h_BTD), state
 
 
-def recurrent(model: LSTM, batch: int) -> Step:
-    """One call of `nn.LSTM` a token, with the state handed on."""
+class LSTM(Recurrent):
+    layer = nn.LSTM
+
+
+class GRU(Recurrent):
+    layer = nn.GRU
+
+
+def recurrent(model: Recurrent, batch: int) -> Step:
+    """One call of PyTorch's layers a token, with the state handed on."""
     state = None
 
     def step(token_B1):
         nonlocal state
         logits_BTV, state = model(token_B1, state)
         return logits_BTV[:, 0]
+
+    return step
+
+
+# --- nanoGPT ------------------------------------------------------------------------------------
+
+
+class PlainBlock(nn.Module):
+    """Layer norms, GELU, and attention by PyTorch's fused kernel."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.before, self.between = nn.LayerNorm(width, bias=False), nn.LayerNorm(width, bias=False)
+        self.qkv, self.out = linear_of(width, 3 * width), linear_of(width, width)
+        self.up, self.down = linear_of(width, 4 * width), linear_of(4 * width, width)
+
+    def forward(self, x_BTD):
+        B, T, D = x_BTD.shape
+        qkv = self.qkv(self.before(x_BTD)).view(B, T, 3, self.heads, D // self.heads)
+        y_BNTK = F.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4), is_causal=True)
+        x_BTD = x_BTD + self.out(y_BNTK.transpose(1, 2).reshape(B, T, D))
+        return x_BTD + self.down(F.gelu(self.up(self.between(x_BTD))))
+
+
+class GPT(nn.Module):
+    """GPT-2 (Radford et al. 2019) as nanoGPT has it: learned positions, no biases, the embedding
+    tied to the head; weights from a normal distribution of deviation 0.02, those that lead back
+    into the residual stream smaller by sqrt(2 * depth)."""
+
+    def __init__(self, vocab: int, context: int, *, width: int, depth: int, heads: int):
+        super().__init__()
+        self.embed, self.place = nn.Embedding(vocab, width), nn.Embedding(context, width)
+        self.blocks = nn.ModuleList(PlainBlock(width, heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, bias=False)
+        for name, parameter in self.named_parameters():
+            back = name.endswith(("out.weight", "down.weight"))
+            if parameter.ndim == 2:
+                nn.init.normal_(parameter, std=0.02 / (2 * depth) ** 0.5 if back else 0.02)
+
+    def forward(self, tokens_BT):
+        x_BTD = self.embed(tokens_BT) + self.place.weight[: tokens_BT.shape[1]]
+        for block in self.blocks:
+            x_BTD = block(x_BTD)
+        return F.linear(self.norm(x_BTD), self.embed.weight)
+
+
+def linear_of(inputs: int, outputs: int) -> nn.Linear:
+    return nn.Linear(inputs, outputs, bias=False)
+
+
+# --- training -----------------------------------------------------------------------------------
+
+
+class Updates:
+    """AdamW with clipping and an average, as `optim.make` and `optim.average` have them."""
+
+    def __init__(self, model: nn.Module, cfg: Optim):
+        self.cfg, self.parameters = cfg, list(model.parameters())
+        self.adam = torch.optim.AdamW(
+            self.parameters,
+            cfg.learning_rate,
+            (cfg.beta1, cfg.beta2),
+            weight_decay=cfg.weight_decay,
+            fused=True,
+        )
+        self.average = [each.detach().clone() for each in self.parameters] if cfg.ema else []
+
+    def update(self, loss: Tensor) -> None:
+        gradients = torch.autograd.grad(loss, self.parameters)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        if self.cfg.clip:
+            nn.utils.clip_grad_norm_(self.parameters, self.cfg.clip)
+        self.adam.step()
+        if self.average:
+            torch._foreach_lerp_(self.average, self.parameters, 1 - self.cfg.ema)
+
+
+def language_step(logits: Callable[[Tensor], Tensor], optim: Optim, model, batch: Batch):
+    """step() -> loss: one update by maximum likelihood on the tokens of a batch."""
+    learns = Updates(model, optim)
+    x_BT, y_BT = (torch.from_numpy(batch["x"]).long()[:, s] for s in (np.s_[:-1], np.s_[1:]))
+
+    def step():
+        loss = F.cross_entropy(logits(x_BT).flatten(0, 1), y_BT.flatten())
+        learns.update(loss)
+        return loss
 
     return step

@@ -9,6 +9,7 @@ config, the flags or the data have changed since.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ SAMPLES = 1000  # of which the share of new ones is printed
 def report(run: Path) -> None:
     """The line of a finished run: its best checkpoint on every held-out position."""
     model, fields, lines = generation.load(run), rundir.read(run), logging.read(run)
+    reference = json.loads(rundir.reference(run).read_text())
     found = {
         (line["split"], line["windows"]): line["nats_per_char"]
         for line in lines
@@ -37,7 +39,7 @@ def report(run: Path) -> None:
     reached = [
         found.get(("validation", "all")),
         found.get(("validation", "sliding")),
-        fields["reference"]["validation"]["nats_per_char"],
+        reference["validation"]["nats_per_char"],
         found.get(("test", "all")),
     ]
     benchmarks.row(

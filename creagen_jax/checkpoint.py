@@ -131,11 +131,14 @@ def restore_params(path: Path, like: Params) -> Params:
 @_quiet_orbax()
 def _read(path: Path, like: Any) -> Any:
     """A pytree with the structure and placement of `like`, and the shapes that were saved: those
-    of a Markov chain's counts grow."""
+    of a Markov chain's counts grow. Raises UserError if what was saved has another structure."""
     one_device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
+    def name(key_path) -> str:
+        return jax.tree_util.keystr(key_path, simple=True, separator=".")
+
     def target(key_path, leaf):
-        saved = shapes[jax.tree_util.keystr(key_path, simple=True, separator=".")]
+        saved = shapes[name(key_path)]
         if isinstance(leaf, np.ndarray):
             return np.empty(saved.shape, saved.dtype)
         placed = getattr(leaf, "sharding", None) or one_device
@@ -144,6 +147,12 @@ def _read(path: Path, like: Any) -> Any:
     with ocp.StandardCheckpointer() as checkpointer:
         tree = checkpointer.metadata(path.absolute()).item_metadata.tree
         shapes = {saved.name: saved for saved in jax.tree.leaves(tree)}
+        wanted = {name(key_path) for key_path, _ in jax.tree.leaves_with_path(like)}
+        if other := sorted(wanted ^ shapes.keys()):
+            raise UserError(
+                f"{path} is of another version of this network: `{other[0]}` is in one of them "
+                "only; go back to the version that made it, or train anew"
+            )
         targets = jax.tree_util.tree_map_with_path(target, like)
         return checkpointer.restore(path.absolute(), targets)
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from creagen_jax import usercache
 from creagen_jax.types import UserError
 
 
@@ -13,6 +14,7 @@ def run(main: Callable[[list[str]], int]) -> int:
     """main(argv) as a command. Exit codes: 0 done, 2 a user's mistake in one line, 130 Ctrl-C;
     a bug keeps its traceback."""
     try:
+        usercache.keep_programs()
         return main(sys.argv[1:])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

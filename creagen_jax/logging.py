@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +34,15 @@ class Log:
         steps: int,
         size: int,
         unit: str,
-        reference: dict[str, Any] | None,
+        reference: Callable[[], dict[str, Any]],
+        shortest: float,
         lead: bool,
     ):
-        self.run, self.reference, self.lead = run, reference, lead
+        self.run, self.lead = run, lead
+        self.reference = functools.cache(reference)  # asked for when it is first printed
         self.size, self.unit = size, unit  # what a batch holds, for the speed
+        self.shortest = shortest  # seconds of a step at the peak of the devices; 0: not known
+        self.logged = (step, 0.0)  # the step and the seconds of the last call of `train`
         # Without a terminal there is no bar, only the lines.
         self.bar = tqdm(
             total=steps, initial=step, unit="step", disable=None if lead else True, leave=False
@@ -80,9 +86,17 @@ class Log:
                 self.events.write_event(_event(line))
 
     def train(self, step: int, loss: float, seconds: float, **metrics: float) -> None:
-        """The mean training loss since the last call, and other metrics."""
+        """The mean training loss since the last call, and other metrics. Where the peak of the
+        devices is known, their utilisation since then too, with all that came between (see
+        `flops`); not of the first steps, which were compiled."""
         rate = self.size * step / seconds
-        self.bar.set_postfix_str(f"loss {loss:.4f}, {rate:,.0f} {self.unit}/s", refresh=False)
+        shown = f"loss {loss:.4f}, {rate:,.0f} {self.unit}/s"
+        if self.shortest and self.logged[1]:
+            steps, passed = step - self.logged[0], seconds - self.logged[1]
+            metrics["mfu"] = self.shortest * steps / passed
+            shown += f", MFU {metrics['mfu']:.0%}"
+        self.logged = (step, seconds)
+        self.bar.set_postfix_str(shown, refresh=False)
         self.bar.update(step - self.bar.n)
         self.write(step=step, split="train", loss=loss, **metrics, seconds=seconds)
 
@@ -90,10 +104,11 @@ class Log:
         self, step: int, split: str, scores: dict[str, float], seconds: float, windows: str
     ) -> None:
         """Scores of a split over "some" of its windows, "all", or "sliding" ones."""
-        line = f"step {step:6d}  {seconds:6.0f} s  {split}, {windows} windows: {units(scores)}"
-        if self.reference and split in self.reference:
-            line += f"   [{self.reference['name']}: {units(self.reference[split])}]"
-        self.say(line)
+        if self.lead:
+            line = f"step {step:6d}  {seconds:6.0f} s  {split}, {windows} windows: {units(scores)}"
+            if split in (reference := self.reference()):
+                line += f"   [{reference['name']}: {units(reference[split])}]"
+            self.say(line)
         self.write(step=step, split=split, **scores, windows=windows, seconds=seconds)
         if self.lead:
             with rundir.writing(self.run):

@@ -78,16 +78,21 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def rows(mesh: Mesh) -> NamedSharding:
+    """Split over the devices along the first axis."""
+    return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
 def place(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """A batch on the devices, split along its first axis.
 
     Every process makes the same global batch and hands over the rows of its own devices.
     """
-    rows = NamedSharding(mesh, PartitionSpec(AXIS))
+    where = rows(mesh)
     if jax.process_count() == 1:
-        return jax.device_put(batch, rows)
+        return jax.device_put(batch, where)
     return {
-        key: jax.make_array_from_callback(array.shape, rows, array.__getitem__)
+        key: jax.make_array_from_callback(array.shape, where, array.__getitem__)
         for key, array in batch.items()
     }
 

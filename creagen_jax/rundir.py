@@ -1,6 +1,7 @@
 """The run directory: the one place that knows what lies where in it.
 
-RUN/config.json          the experiment, the data's fingerprint, versions, the reference line
+RUN/config.json          the experiment, the data's fingerprint, versions
+RUN/reference.json       the scores that those of a model of text are printed against
 RUN/data/                what the modality needs to turn samples into text, images, ...
 RUN/checkpoints/STEP/    see `checkpoint.py`
 RUN/metrics.jsonl        see `logging.py`
@@ -35,6 +36,11 @@ def checkpoints(run: Path) -> Path:
 def codec(run: Path) -> Path:
     """RUN/data."""
     return run / "data"
+
+
+def reference(run: Path) -> Path:
+    """RUN/reference.json."""
+    return run / "reference.json"
 
 
 def samples(run: Path) -> Path:

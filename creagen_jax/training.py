@@ -22,6 +22,7 @@ from creagen_jax import (
     checkpoint,
     config,
     data,
+    flops,
     generation,
     logging,
     models,
@@ -89,7 +90,7 @@ def train(
         _estimate(job)
         return 0
     state, step = _build(job)  # first, so that flags that do not fit leave no run behind
-    reference = _open(job, run, overwrite)
+    _open(job, run, overwrite)
     progress = Progress()
     found = checkpoint.newest(
         rundir.checkpoints(run), lambda path: checkpoint.restore(path, state), print
@@ -105,7 +106,8 @@ def train(
         steps=job.steps,
         size=experiment.train.batch * max(job.spec.length, 1),
         unit="tokens" if job.spec.vocab else "examples",
-        reference=reference,
+        reference=partial(_reference, job, run),
+        shortest=_shortest(job, state),
         lead=jax.process_index() == 0,
     )
     with speaks as log, _Interrupt() as interrupt:
@@ -148,23 +150,31 @@ def prepare(experiment: config.Experiment) -> Job:
     )
 
 
-def _open(job: Job, run: Path, overwrite: bool) -> dict[str, Any] | None:
-    """Begin a run directory or check that it is this job's; the reference line's scores."""
+def _open(job: Job, run: Path, overwrite: bool) -> None:
+    """Begin a run directory or check that it is this job's."""
     if jax.process_index() == 0 and not rundir.clear(run, overwrite=overwrite):
-        reference = None
-        if job.spec.vocab and "validation" in job.dataset.splits:
-            reference = scoring.reference(job.modality, job.dataset)
         libraries = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
         fields = {
             "experiment": job.experiment,
             "spec": job.spec,
             "fingerprint": job.dataset.fingerprint,
-            "reference": reference,
             "versions": {name: importlib.metadata.version(name) for name in libraries},
         }
         rundir.create(run, fields, partial(job.modality.save, job.dataset))
     parallel.sync("run")
-    return rundir.check_same(run, job.experiment, job.dataset.fingerprint)["reference"]
+    rundir.check_same(run, job.experiment, job.dataset.fingerprint)
+
+
+def _reference(job: Job, run: Path) -> dict[str, Any]:
+    """The reference line's scores, made when they are first wanted; {} for data without one."""
+    path = rundir.reference(run)
+    if path.is_file():
+        return json.loads(path.read_text())
+    if not (job.spec.vocab and "validation" in job.dataset.splits):
+        return {}
+    found = scoring.reference(job.modality, job.dataset)
+    rundir.write(path, json.dumps(found, indent=1).encode())
+    return found
 
 
 def _build(job: Job) -> tuple[TrainState, Callable]:
@@ -172,6 +182,17 @@ def _build(job: Job) -> tuple[TrainState, Callable]:
     state = update.new_state(job.experiment, job.family, job.spec, steps=job.steps, mesh=job.mesh)
     step = update.make_step(job.experiment, job.family, job.spec, steps=job.steps)
     return state, update.compiled(step, state, job.family, job.mesh)
+
+
+def _shortest(job: Job, state: TrainState) -> float:
+    """Seconds of a step at the peak of the devices; 0 where that is not known."""
+    peak = flops.peak(list(job.mesh.devices.flat))
+    if not peak or job.family.HOST:
+        return 0.0
+    experiment, size = job.experiment, job.experiment.train.batch
+    step = update.make_step(experiment, job.family, job.spec, steps=job.steps)
+    batch = job.modality.train_batch(job.dataset, seed=experiment.seed, step=0, size=size)
+    return flops.of(step, state, batch) / peak
 
 
 def _batches(job: Job, start: int) -> Iterator[dict[str, np.ndarray]]:

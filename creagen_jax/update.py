@@ -89,7 +89,11 @@ def compiled(step: Callable, state: TrainState, family: ModuleType, mesh: jax.sh
     where it is, the batch split over the devices. A host family's step is left as it is."""
     if family.HOST:
         return step
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
-    out = (shardings, parallel.replicated(mesh))
-    step = jax.jit(step, donate_argnums=0, out_shardings=out)
+    step = jitted(step, jax.tree.map(lambda leaf: leaf.sharding, state), mesh)
     return lambda state, batch: step(state, parallel.place(mesh, batch))
+
+
+def jitted(step: Callable, shardings: Any, mesh: jax.sharding.Mesh):
+    """The step compiled, for a state that lies by `shardings`, one a leaf, and stays there."""
+    out = (shardings, parallel.replicated(mesh))
+    return jax.jit(step, donate_argnums=0, out_shardings=out)

@@ -41,8 +41,9 @@ PICTURES = {
 }
 
 
-def no_reference(*_) -> None:
+def no_reference(*_) -> dict:
     """Instead of `scoring.reference`, which takes seconds and has tests of its own."""
+    return {}
 
 
 def train(*args, **kwargs) -> int:

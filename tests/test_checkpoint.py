@@ -78,6 +78,18 @@ def test_arrays_may_have_grown_since_the_start(tmp_path):
     assert_same(arrays(checkpoint.restore(tmp_path / "1", state())[0]), arrays(grown))
 
 
+@pytest.mark.parametrize("change", ["another", "one less"])
+def test_parameters_of_another_version_are_one_clear_line(folder, change):
+    params = dict(state().params)
+    if change == "another":
+        params["gain"] = jnp.ones(3)
+    else:
+        del params["half"]
+    name = "gain" if change == "another" else "half"
+    with pytest.raises(UserError, match=f"another version of this network: `{name}`"):
+        checkpoint.restore_params(folder / "3", params)
+
+
 def test_only_the_new_one_and_those_to_keep_stay(folder):
     save(folder, 4, keep={1, 3})
     assert checkpoint.steps(folder) == [1, 3, 4]

@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from creagen_jax.functional import recurrent
-from creagen_jax.functional.attention import causal_mask, dot_product_attention
+from creagen_jax.functional.attention import (
+    causal_attention,
+    causal_mask,
+    dot_product_attention,
+)
 from creagen_jax.functional.embedding import embed, rotary, sinusoidal
 from creagen_jax.functional.layers import cross_entropy, dropout, rms_norm
 
@@ -58,6 +62,23 @@ def test_attention_in_bfloat16_is_close():
     low = dot_product_attention(*(a.astype(jnp.bfloat16) for a in (q, k, v)), causal_mask(7))
     assert low.dtype == jnp.bfloat16
     np.testing.assert_allclose(low.astype(jnp.float32), exact, atol=0.05)
+
+
+@pytest.mark.parametrize("length", [1, 5, 128, 129, 300])
+def test_causal_attention_in_blocks_is_attention_under_a_causal_mask(length):
+    rng = np.random.default_rng(length)
+    q, k, v, dy = rng.normal(size=(4, 2, length, 3, 4)).astype(np.float32)
+
+    def whole(q, k, v):
+        return dot_product_attention(q, k, v, causal_mask(length))
+
+    for attend in (causal_attention, whole):
+        y, pullback = jax.vjp(attend, q, k, v)
+        found = [y, *pullback(jnp.asarray(dy))]
+        if attend is causal_attention:
+            blocks = found
+    for mine, theirs in zip(blocks, found, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_causal_mask():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers import assert_same, experiment
 
-from creagen_jax import checkpoint, config, generation, rundir, training, update
+from creagen_jax import checkpoint, config, flops, generation, rundir, training, update
 from creagen_jax.models import _language
 from creagen_jax.types import TrainState, UserError
 
@@ -278,6 +278,23 @@ def test_metrics_have_the_documented_fields(whole):
             assert line["bits_per_byte"] == pytest.approx(line["loss"] / math.log(2))
     assert [line["step"] for line in lines if line["split"] == "train"] == [2, 4, 6, 8]
     assert [line["windows"] for line in lines[-2:]] == ["all", "sliding"]
+
+
+def test_utilisation_is_logged_where_the_peak_is_known(words, tmp_path, monkeypatch):
+    exp = experiment("lstm", words, train={"steps": 4, "log_every": 1})
+    monkeypatch.setattr(flops, "peak", lambda devices: 1e9 * len(devices))
+    assert helpers.train(exp, tmp_path / "run") == 0
+    first, *later = [line for line in helpers.metrics(tmp_path / "run") if line["split"] == "train"]
+    assert "mfu" not in first  # of which the most is compilation
+    shares = []
+    for before, line in zip([first, *later], later, strict=False):
+        # Seconds at the peak: the same for each step.
+        shares.append(line["mfu"] * (line["seconds"] - before["seconds"]))
+    np.testing.assert_allclose(shares, shares[0], rtol=1e-6)
+    width, vocab, tokens = exp.model.width, 20, exp.train.batch * exp.data.length
+    least = 3 * 2 * tokens * width * (2 * 4 * width)  # of the gates, forward and backward
+    most = 3 * 2 * tokens * width * (2 * 4 * width + 4 * vocab)
+    assert least * exp.model.depth / 1e9 <= shares[0] <= most * exp.model.depth / 1e9
 
 
 def test_metrics_cut_short_by_a_crash_are_mended(words, tmp_path):

@@ -7,13 +7,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from creagen_jax import rundir
+from creagen_jax import rundir, usercache
 
 
 def folder(cache: str | os.PathLike | None) -> Path:
     """The `cache` folder; $XDG_CACHE_HOME/creagen_jax or ~/.cache/creagen_jax unless given."""
-    user_cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache or f"{user_cache}/creagen_jax").expanduser()
+    return Path(cache).expanduser() if cache else usercache.folder()
 
 
 def make(place: Path, fill: Callable[[Path], None]) -> None:

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from creagen_jax import config
-from creagen_jax.data import batching, corpus, labels, sources, tokenizers
+from creagen_jax.data import batching, caching, corpus, labels, sources, tokenizers
 from creagen_jax.data.corpus import Corpus, Split
 from creagen_jax.data.tokenizers import END, UNKNOWN, Tokenizer
 from creagen_jax.types import Spec, UserError
@@ -149,9 +149,7 @@ def load(cfg: Config, *, cache: str | os.PathLike | None = None) -> Dataset:
             f"{source.name} is a stream, whose line breaks words would lose; choose --data.unit "
             "line, or --data.tokenizer char, byte or bpe"
         )
-    user_cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    folder = Path(cache or f"{user_cache}/creagen_jax").expanduser()
-    return _stream(cfg, corpus.from_stream(source, **how, cache=folder))
+    return _stream(cfg, corpus.from_stream(source, **how, cache=caching.folder(cache)))
 
 
 def of_lines(cfg: Config, data: Corpus) -> Dataset:

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+BLOCK = 128  # queries of a block of causal attention
+
 
 def dot_product_attention(
     q_BTNK: Float[Array, "B T N K"],
@@ -19,10 +21,16 @@ def dot_product_attention(
 ) -> Float[Array, "B T N K"]:
     """Attention(Q, K, V) = softmax(Q K^T / sqrt(K)) V  (Vaswani et al. 2017, eq. 1).
 
-    `mask_BTS` (broadcast over B and T where they are 1) is True where a query may look.
+    `mask_BTS` (broadcast over B and T where they are 1) is True where a query may look. The
+    softmax is taken in float32; its division comes after the product with V, where there is less
+    to divide.
     """
-    weights_BNTS = dot_product_weights(q_BTNK, k_BSNK, mask_BTS).astype(v_BSNK.dtype)
-    return jnp.einsum("bnts,bsnk->btnk", weights_BNTS, v_BSNK)
+    scores_BNTS = _masked_scores(q_BTNK, k_BSNK, mask_BTS)
+    largest_BNT1 = jax.lax.stop_gradient(scores_BNTS.max(-1, keepdims=True))
+    exp_BNTS = jnp.exp(scores_BNTS - largest_BNT1)
+    y_BTNK = jnp.einsum("bnts,bsnk->btnk", exp_BNTS.astype(v_BSNK.dtype), v_BSNK)
+    sum_BTN1 = exp_BNTS.sum(-1).swapaxes(1, 2)[..., None]
+    return (y_BTNK / sum_BTN1).astype(v_BSNK.dtype)
 
 
 def dot_product_weights(
@@ -31,9 +39,33 @@ def dot_product_weights(
     mask_BTS: Bool[Array, "#B #T S"],
 ) -> Float[Array, "B N T S"]:
     """The softmax of `dot_product_attention`, in float32 whatever the inputs are."""
+    return jax.nn.softmax(_masked_scores(q_BTNK, k_BSNK, mask_BTS))
+
+
+def _masked_scores(q_BTNK: Array, k_BSNK: Array, mask_BTS: Array) -> Array:
     scale = q_BTNK.shape[-1] ** -0.5
-    scores_BNTS = jnp.einsum("btnk,bsnk->bnts", q_BTNK * scale, k_BSNK)
-    return _masked_softmax(scores_BNTS, mask_BTS[:, None])
+    return _masked(jnp.einsum("btnk,bsnk->bnts", q_BTNK * scale, k_BSNK), mask_BTS[:, None])
+
+
+def causal_attention(
+    q_BTNK: Float[Array, "B T N K"],
+    k_BTNK: Float[Array, "B T N K"],
+    v_BTNK: Float[Array, "B T N K"],
+) -> Float[Array, "B T N K"]:
+    """`dot_product_attention` in which position t sees positions 0 .. t.
+
+    Queries are taken in blocks, each with the keys up to its own end: of a long window nearly half
+    of the scores need not be made.
+    """
+    T = q_BTNK.shape[1]
+    mask_1TT = causal_mask(T)
+    parts = []
+    for start in range(0, T, BLOCK):
+        own, seen = slice(start, min(start + BLOCK, T)), slice(min(start + BLOCK, T))
+        mask_1TS = mask_1TT[:, own, seen]
+        part = dot_product_attention(q_BTNK[:, own], k_BTNK[:, seen], v_BTNK[:, seen], mask_1TS)
+        parts.append(part)
+    return jnp.concatenate(parts, axis=1)
 
 
 def additive_attention(
@@ -53,14 +85,13 @@ def additive_attention(
     step may look. The softmax is taken in float32.
     """
     scores_BS = jnp.tanh(q_BA[:, None] + k_BSA) @ score_A
-    weights_BS = _masked_softmax(scores_BS, mask_BS)
+    weights_BS = jax.nn.softmax(_masked(scores_BS, mask_BS))
     return jnp.einsum("bs,bsm->bm", weights_BS.astype(v_BSM.dtype), v_BSM), weights_BS
 
 
-def _masked_softmax(scores: Array, mask: Array) -> Array:
-    """Over the last axis, in float32, of the scores where the mask, broadcast, is True."""
-    scores = jnp.where(mask, scores.astype(jnp.float32), jnp.finfo(jnp.float32).min)
-    return jax.nn.softmax(scores)
+def _masked(scores: Array, mask: Array) -> Array:
+    """In float32, and as low as can be where the mask, broadcast, is False."""
+    return jnp.where(mask, scores.astype(jnp.float32), jnp.finfo(jnp.float32).min)
 
 
 def causal_mask(length: int) -> Bool[Array, "1 T T"]:

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from creagen_jax import config
-from creagen_jax.functional.attention import causal_mask, dot_product_attention
+from creagen_jax.functional.attention import causal_attention, dot_product_attention
 from creagen_jax.functional.embedding import embed, embed_label, rotary, sinusoidal
 from creagen_jax.functional.layers import dropout, rms_norm
 from creagen_jax.models import _language
@@ -113,19 +113,13 @@ def _apply(params: Params, cfg: Config, tokens_BT, condition_B, position_BT, att
     return network.apply({"params": params}, tokens_BT, condition_B, position_BT, attends, rng)
 
 
-def _attend_causally(length: int):
-    mask_1TT = causal_mask(length)
-    return lambda q, k, v: dot_product_attention(q, k, v, mask_1TT)
-
-
 def forward(cfg: Config):
     """The `_language.Forward` of a decoder-only Transformer."""
 
     def run(params: Params, batch: Batch, rng, carry):
         x_BT = batch["x"][:, :-1]
-        length = x_BT.shape[1]
-        position_1T = jnp.arange(length)[None]
-        attends = [_attend_causally(length)] * cfg.depth
+        position_1T = jnp.arange(x_BT.shape[1])[None]
+        attends = [causal_attention] * cfg.depth
         logits = _apply(params, cfg, x_BT, batch.get("condition"), position_1T, attends, rng)
         return logits, carry
 
@@ -150,7 +144,7 @@ def init(rng, cfg: Config, spec: Spec, tx) -> TrainState:
         )
     network = Network(cfg, spec.vocab, spec.classes)
     tokens_BT, label_B = jnp.zeros((1, 1), jnp.int32), jnp.zeros(1, jnp.int32)
-    attends = [_attend_causally(1)] * cfg.depth
+    attends = [causal_attention] * cfg.depth
     params = network.init(rng, tokens_BT, label_B, tokens_BT, attends, None)["params"]
     return TrainState.create(params, tx)
 
@@ -219,13 +213,12 @@ def _slide(params: Params, cfg: Config, carry):
     """Read the newer half of each full window again; leave the other samples as they are."""
     half = cfg.context // 2
     tokens_BT = carry["tokens"][:, cfg.context - half :]
-    causal = _attend_causally(half)
     keys, values = [], []
 
     def attend(q, k, v):
         keys.append(k)
         values.append(v)
-        return causal(q, k, v)
+        return causal_attention(q, k, v)
 
     position_1T = jnp.arange(half)[None]
     _apply(params, cfg, tokens_BT, carry["condition"], position_1T, [attend] * cfg.depth)
