@@ -1,19 +1,20 @@
 """Digits that bounce, drawn by a run of moving_digits_diffusion: do they stay the same digit, and
 do they move as thrown? Beside them real held-out clips, and these with their frames shuffled.
 
-    python -m benchmarks.moving_digits RUN --num 1000
+    python -m benchmarks.moving_digits RUN --num 1000 --set guidance=3 solver=churn
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from creagen_jax import cli, features, generation, rundir, synthesis
+from creagen_jax import cli, config, features, generation, rundir, synthesis
 from creagen_jax.creativity import motion
 from creagen_jax.data import video, video_files, video_sources
 from creagen_jax.sampling import solvers
@@ -27,8 +28,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--num", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=solvers.Solving.steps)
-    parser.add_argument("--guidance", type=float, default=1.0)
+    parser.add_argument("--set", nargs="*", default=[], metavar="FLAG=VALUE", help="of sample.py")
     parser.add_argument("--checkpoint", default="best")
     parser.add_argument("--first", type=int, default=0, help="of held-out clips, to go on from")
     parser.add_argument("--seed", type=int, default=0)
@@ -46,7 +46,8 @@ def main(argv: list[str]) -> int:
     print(f"{'':28s}  one digit    the one asked for  residual, pixels (median)")
     line("real, held-out", real, labels, read)
     line("real, frames shuffled", shuffled, labels, read)
-    sampling = solvers.Solving(steps=args.steps, guidance=args.guidance)
+    sampling = solvers.Solving(**dict(map(setting, args.set)))
+    solvers.validate(sampling)
     request = synthesis.Denoising(sampling=sampling)
     parts = list(synthesis.draw(model, request, num=args.num, seed=args.seed))
     drawn = np.concatenate([part.images for part in parts])
@@ -56,6 +57,15 @@ def main(argv: list[str]) -> int:
         going = continued(model, real[:CONTINUED], names, sampling, args)
         line(f"going on from {args.first} frames", going, labels[:CONTINUED].repeat(EACH), read)
     return 0
+
+
+def setting(text: str) -> tuple[str, object]:
+    """A field of `solvers.Solving` and its value."""
+    name, _, value = text.partition("=")
+    fields = {field.name: field for field in dataclasses.fields(solvers.Solving)}
+    if name not in fields:
+        raise UserError(f"no setting '{name}'; {config.nearest(name, sorted(fields))}")
+    return name, type(fields[name].default)(value)
 
 
 def continued(model, real: np.ndarray, names: list[str], sampling, args) -> np.ndarray:

@@ -20,11 +20,12 @@ import sys
 
 import benchmarks
 
+UNOPTIMISED = "--xla_backend_optimization_level=0"  # of the machine code, which never runs
 WIDTHS = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1, "f16": 2, "u8": 1, "s64": 8, "u64": 8}
 SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
+COMMENT = re.compile(r"/\*.*?\*/")
 COLLECTIVE = re.compile(
-    r"= (\(?[^=]*?\)?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
-    r"(?:-start)?\("
+    r" = (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
 )
 GROUP = re.compile(r"replica_groups=(?:\{\{([\d,]+)\}|\[(\d+),(\d+)\])")
 
@@ -64,7 +65,7 @@ class Traffic:
 def traffic(program: str, chips: int) -> dict[str, Traffic]:
     """What the collectives of a compiled program, as text, send through a chip."""
     found = collections.defaultdict(Traffic)
-    for line in program.splitlines():
+    for line in COMMENT.sub("", program).splitlines():
         match = COLLECTIVE.search(line)
         if not match:
             continue
@@ -161,7 +162,7 @@ def main() -> None:
     for name in args.only:
         for placement in args.placements:
             for chips in args.chips:
-                flags = f"--xla_force_host_platform_device_count={chips}"
+                flags = f"--xla_force_host_platform_device_count={chips} {UNOPTIMISED}"
                 which = ["--only", name, "--placements", placement, "--chips", str(chips)]
                 subprocess.run(
                     [sys.executable, "-m", "benchmarks.scaling", "--one", *which],

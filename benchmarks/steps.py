@@ -29,7 +29,7 @@ from torch.nn import functional as F
 import benchmarks
 from benchmarks import image_peers, peers
 from benchmarks.decoding import race
-from creagen_jax import config, flops, models, parallel, update
+from creagen_jax import cli, config, flops, models, parallel, update
 from creagen_jax.config import Experiment, Optim, Train
 from creagen_jax.data import text
 from creagen_jax.functional.attention import causal_attention
@@ -142,12 +142,14 @@ def language(model: config.Model, size: int) -> Experiment:
 
 def logits(cfg: config.Model, family, params: Params, batch: Batch) -> jax.Array:
     """Of the first 8 tokens of each window, one after the other."""
+
+    def feed(carry, token_B):
+        logits_BV, carry = family.next_logits(params, cfg, carry, token_B)
+        return carry, logits_BV
+
+    params = jax.tree.map(jnp.asarray, params)
     carry = family.init_carry(params, cfg, len(batch["x"]), None)
-    found = []
-    for token_B in batch["x"][:, :8].T:
-        logits_BV, carry = family.next_logits(params, cfg, carry, jnp.asarray(token_B))
-        found.append(logits_BV)
-    return jnp.stack(found, 1)
+    return jax.jit(partial(jax.lax.scan, feed))(carry, batch["x"][:, :8].T)[1].swapaxes(0, 1)
 
 
 def gpts() -> Iterator[Row]:
@@ -205,12 +207,13 @@ def attentions() -> Iterator[Row]:
 
         def other(tensors=tensors):
             y = F.scaled_dot_product_attention(*tensors, is_causal=True)
-            return torch.autograd.grad(y.square().sum(), tensors)
+            loss = y.square().sum()
+            return loss, torch.autograd.grad(loss, tensors)
 
-        for a, b in zip(gradient(*qkv)[1], other(), strict=True):
+        for a, b in zip(gradient(*qkv)[1], other()[1], strict=True):
             alike(a, b.transpose(1, 2))
         products = 6 * 2 * B * N * T * (T + 1) // 2 * K  # of those that may be seen, six in all
-        turns = {OURS: mine, "PyTorch, fused": repeated(lambda other=other: other()[0].sum())}
+        turns = {OURS: mine, "PyTorch, fused": repeated(lambda other=other: other()[0])}
         yield Row(f"attention, {T:,} positions", turns, products)
 
 
@@ -304,6 +307,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=table, default=list(table))
     parser.add_argument("--repeats", type=int, default=9)
     args = parser.parse_args()
+    cli.keep_memory()  # as every command does
     limit = product_limit()
     print(
         f"{benchmarks.machine('jax', 'torch')}; PyTorch threads {torch.get_num_threads()}; "

@@ -177,8 +177,11 @@ def test_the_gradient_of_a_recurrence_is_that_of_the_plain_scan(cell, gates, car
     x, carry, W, U, b = problem(gates, carries)
 
     def plain(x, carry, W, U, b):
-        h_TBK, last = recurrent._run(cell, jnp.swapaxes(x @ W + b, 0, 1), carry, U, None)
-        return jnp.swapaxes(h_TBK, 0, 1), last
+        states = []
+        for t in range(x.shape[1]):
+            carry = cell(x[:, t] @ W + b, carry[0] @ U, carry)
+            states.append(carry[0])
+        return jnp.stack(states, 1), carry
 
     def loss(run, *args):  # of every output, each with a weight of its own
         leaves = jax.tree.leaves(run(*args))

@@ -19,7 +19,7 @@ from creagen_jax.functional.attention import dot_product_attention, mask_to_end
 from creagen_jax.functional.convolution import halve
 from creagen_jax.functional.embedding import embed
 from creagen_jax.functional.layers import rms_norm
-from creagen_jax.models._layers import Conv
+from creagen_jax.models._layers import Conv, Dense
 from creagen_jax.models._seq2seq_transformer import NORMAL, Perceptron, SelfAttention
 
 LONGEST = 32  # pixels of the longer side that the picture encoder sees
@@ -75,12 +75,12 @@ class CrossAttention(nn.Module):
     @nn.compact
     def __call__(self, x, context_BSE, mask_BS):
         B, D = len(x), x.shape[-1]
-        q_BTD = nn.Dense(D, use_bias=False, name="query")(rms_norm(x).reshape(B, -1, D))
-        kv_BSD = nn.Dense(2 * D, use_bias=False, name="memory")(context_BSE)
+        q_BTD = Dense(D, use_bias=False, name="query")(rms_norm(x).reshape(B, -1, D))
+        kv_BSD = Dense(2 * D, use_bias=False, name="memory")(context_BSE)
         k_BSD, v_BSD = jnp.split(kv_BSD, 2, axis=-1)
         q, k, v = (a.reshape(B, a.shape[1], self.heads, -1) for a in (q_BTD, k_BSD, v_BSD))
         y_BTNK = dot_product_attention(rms_norm(q), rms_norm(k), v, mask_BS[:, None])
-        out = nn.Dense(D, use_bias=False, kernel_init=nn.initializers.zeros, name="out")
+        out = Dense(D, use_bias=False, kernel_init=nn.initializers.zeros, name="out")
         return x + out(y_BTNK.reshape(q_BTD.shape)).reshape(x.shape)
 
 
@@ -99,7 +99,7 @@ class PictureEncoder(nn.Module):
         for level in range(levels):
             x_BHWC = halve(x_BHWC) if level else x_BHWC
             x_BHWC = nn.silu(rms_norm(Conv(min(FINEST << level, self.width))(x_BHWC)))
-        return _unit(nn.Dense(self.width, name="out")(x_BHWC.reshape(len(x_BHWC), -1)))
+        return _unit(Dense(self.width, name="out")(x_BHWC.reshape(len(x_BHWC), -1)))
 
 
 class TextEncoder(nn.Module):
@@ -111,7 +111,7 @@ class TextEncoder(nn.Module):
     @nn.compact
     def __call__(self, source_BS):
         read_BD = summary(*Encoder(self.size, self.vocab, name="encoder")(source_BS))
-        return _unit(nn.Dense(self.size.width, name="out")(read_BD))
+        return _unit(Dense(self.size.width, name="out")(read_BD))
 
 
 def _unit(x_BD):

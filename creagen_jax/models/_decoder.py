@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from creagen_jax import config
 from creagen_jax.functional.attention import causal_attention, dot_product_attention
 from creagen_jax.functional.embedding import embed, embed_label, rotary, sinusoidal
-from creagen_jax.functional.layers import dropout, rms_norm
+from creagen_jax.functional.layers import dropout, linear, rms_norm
 from creagen_jax.models import _language
 from creagen_jax.models._layers import cast
 from creagen_jax.types import Batch, Params, Spec, TrainState, UserError
@@ -70,14 +70,16 @@ class Block(nn.Module):
         """`attend(q, k, v)` does the looking back: over the window, or over a cache."""
         rngs = (None, None) if rng is None else jax.random.split(rng)
         shape_BTNK = (*x_BTD.shape[:2], self.cfg.heads, -1)
-        q, k, v = (a.reshape(shape_BTNK) for a in jnp.split(rms_norm(x_BTD) @ self.qkv, 3, -1))
+        q, k, v = (
+            a.reshape(shape_BTNK) for a in jnp.split(linear(rms_norm(x_BTD), self.qkv), 3, -1)
+        )
         q, k = rms_norm(q), rms_norm(k)
         if self.cfg.position == "rotary":
             q, k = rotary(q, position_BT), rotary(k, position_BT)
         y_BTD = attend(q, k, v).reshape(x_BTD.shape)
-        x_BTD = x_BTD + dropout(rngs[0], y_BTD @ self.out, self.cfg.dropout)
-        hidden = jnp.square(nn.relu(rms_norm(x_BTD) @ self.up))
-        return x_BTD + dropout(rngs[1], hidden @ self.down, self.cfg.dropout)
+        x_BTD = x_BTD + dropout(rngs[0], linear(y_BTD, self.out), self.cfg.dropout)
+        hidden = jnp.square(nn.relu(linear(rms_norm(x_BTD), self.up)))
+        return x_BTD + dropout(rngs[1], linear(hidden, self.down), self.cfg.dropout)
 
 
 class Network(nn.Module):
@@ -103,7 +105,7 @@ class Network(nn.Module):
                 x_BTD, position_BT, attends[layer], rngs[layer]
             )
         head_DV = self.param("head", nn.initializers.zeros, (cfg.width, self.vocab))
-        return rms_norm(x_BTD) @ head_DV
+        return linear(rms_norm(x_BTD), head_DV)
 
 
 def _apply(params: Params, cfg: Config, tokens_BT, condition_B, position_BT, attends, rng=None):

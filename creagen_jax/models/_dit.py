@@ -16,6 +16,7 @@ from creagen_jax.functional.attention import dot_product_attention
 from creagen_jax.functional.convolution import depth_to_space, space_to_depth
 from creagen_jax.functional.layers import rms_norm
 from creagen_jax.models._captions import CrossAttention
+from creagen_jax.models._layers import Dense
 from creagen_jax.models._time import TimeAttention
 
 ZERO = nn.initializers.zeros
@@ -31,21 +32,21 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x_BTD, told_BE, context):
         B, T, D = x_BTD.shape
-        six_BD = nn.Dense(6 * D, kernel_init=ZERO, name="told")(told_BE)[:, None]
+        six_BD = Dense(6 * D, kernel_init=ZERO, name="told")(told_BE)[:, None]
         shift1, scale1, gate1, shift2, scale2, gate2 = jnp.split(six_BD, 6, axis=-1)
         h = rms_norm(x_BTD) * (1 + scale1) + shift1
-        qkv = nn.Dense(3 * D, use_bias=False, name="qkv")(h).reshape(B, T, self.heads, -1)
+        qkv = Dense(3 * D, use_bias=False, name="qkv")(h).reshape(B, T, self.heads, -1)
         q, k, v = jnp.split(qkv, 3, axis=-1)
         everywhere = jnp.ones((1, T, T), bool)
         h = dot_product_attention(rms_norm(q), rms_norm(k), v, everywhere).reshape(B, T, D)
-        x_BTD += gate1 * nn.Dense(D, use_bias=False, name="out")(h)
+        x_BTD += gate1 * Dense(D, use_bias=False, name="out")(h)
         if self.frames > 1:
             x_BTD = TimeAttention(self.heads, self.frames)(x_BTD)
         if context:
             x_BTD = CrossAttention(self.heads, name="look")(x_BTD, *context)
         h = rms_norm(x_BTD) * (1 + scale2) + shift2
-        h = nn.Dense(D, use_bias=False, name="down")(
-            nn.silu(nn.Dense(4 * D, use_bias=False, name="up")(h))
+        h = Dense(D, use_bias=False, name="down")(
+            nn.silu(Dense(4 * D, use_bias=False, name="up")(h))
         )
         return x_BTD + gate2 * h
 
@@ -63,10 +64,10 @@ class DiT(nn.Module):
         patches = space_to_depth(x_BHWC, cfg.patch)
         B, H, W, P = patches.shape
         place_TD = self.param("embed_place", nn.initializers.normal(0.5), (H * W, cfg.width))
-        x_BTD = nn.Dense(cfg.width, name="in")(patches.reshape(B, H * W, P)) + place_TD
+        x_BTD = Dense(cfg.width, name="in")(patches.reshape(B, H * W, P)) + place_TD
         for _ in range(cfg.depth):
             x_BTD = Block(cfg.heads, self.frames)(x_BTD, told_BE, context)
-        scale_shift = nn.Dense(2 * cfg.width, kernel_init=ZERO, name="told")(told_BE)[:, None]
+        scale_shift = Dense(2 * cfg.width, kernel_init=ZERO, name="told")(told_BE)[:, None]
         scale, shift = jnp.split(scale_shift, 2, axis=-1)
-        x_BTD = nn.Dense(P, kernel_init=ZERO, name="head")(rms_norm(x_BTD) * (1 + scale) + shift)
+        x_BTD = Dense(P, kernel_init=ZERO, name="head")(rms_norm(x_BTD) * (1 + scale) + shift)
         return depth_to_space(x_BTD.reshape(B, H, W, P), cfg.patch)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from creagen_jax.functional import recurrent
 from creagen_jax.functional.embedding import embed, embed_label
-from creagen_jax.functional.layers import dropout
+from creagen_jax.functional.layers import dropout, linear
 from creagen_jax.models import _recurrent
 from creagen_jax.models._layers import cast
 from creagen_jax.types import Params, Spec
@@ -54,12 +54,12 @@ class Reader(nn.Module):
         h_BTK, _ = recurrent.recur(CELL.step, x_BTD, carry, W_DG, U_KG, b_G)
         head_K1 = self.param("head", lecun, (K, 1))
         head_bias_1 = self.param("head_bias", nn.initializers.zeros, (1,))
-        return (dropout(rngs[1], h_BTK, rate) @ head_K1 + head_bias_1)[..., 0]
+        return (linear(dropout(rngs[1], h_BTK, rate), head_K1) + head_bias_1)[..., 0]
 
 
 def vectors(part: Params, tokens):
     """What a reader reads of tokens, ids [B, T] or shares [B, T, V]: their vectors [B, T, D]."""
-    return embed(part["embed"], tokens) if tokens.ndim == 2 else tokens @ part["embed"]
+    return embed(part["embed"], tokens) if tokens.ndim == 2 else linear(tokens, part["embed"])
 
 
 def read(part: Params, cfg: Any, x_BTD, label_B, rng=None):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from creagen_jax import config
 from creagen_jax.functional import recurrent
 from creagen_jax.functional.embedding import embed, embed_label
-from creagen_jax.functional.layers import dropout
+from creagen_jax.functional.layers import dropout, linear
 from creagen_jax.models import _language
 from creagen_jax.models._layers import cast
 from creagen_jax.types import Batch, Params, Spec, TrainState
@@ -81,7 +81,7 @@ class Network(nn.Module):
             after.append(last)
         head_DV = self.param("head", inputs, (width, self.vocab))
         head_bias_V = self.param("head_bias", nn.initializers.zeros, (self.vocab,))
-        return x_BTD @ head_DV + head_bias_V, tuple(after)
+        return linear(x_BTD, head_DV) + head_bias_V, tuple(after)
 
 
 def orthogonal(gates: int):

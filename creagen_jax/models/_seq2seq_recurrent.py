@@ -29,7 +29,7 @@ from creagen_jax.data.tokenizers import END
 from creagen_jax.functional import recurrent
 from creagen_jax.functional.attention import additive_attention, mask_to_end
 from creagen_jax.functional.embedding import embed, embed_label
-from creagen_jax.functional.layers import dropout
+from creagen_jax.functional.layers import dropout, linear
 from creagen_jax.models import _recurrent
 
 CELLS = {"lstm": _recurrent.LSTM, "gru": _recurrent.GRU}
@@ -68,7 +68,7 @@ class Encoder(nn.Module):
         if cfg.attention:  # the backward half ends at the first token
             end_BK = x_BSD[:, 0, width:]
             keys = self.param("keys", INWARD, (2 * width, width))
-            memory = {"keys": x_BSD @ keys, "values": x_BSD}
+            memory = {"keys": linear(x_BSD, keys), "values": x_BSD}
         else:
             end_BK = x_BSD[jnp.arange(B), last_B]
             memory = {"context": end_BK}
@@ -110,10 +110,11 @@ class Decoder(nn.Module):
             x_BTD = dropout(rngs[layer], x_BTD, cfg.dropout)
             after.append(last)
         x_BTD = jnp.concatenate([x_BTD, context_BTM], axis=-1)
-        x_BTD = jnp.tanh(x_BTD @ self.param("readout", INWARD, (x_BTD.shape[-1], cfg.width)))
+        readout_XD = self.param("readout", INWARD, (x_BTD.shape[-1], cfg.width))
+        x_BTD = jnp.tanh(linear(x_BTD, readout_XD))
         head_DV = self.param("head", INWARD, (cfg.width, self.vocab))
         head_bias_V = self.param("head_bias", nn.initializers.zeros, (self.vocab,))
-        return x_BTD @ head_DV + head_bias_V, weights_BTS, tuple(after)
+        return linear(x_BTD, head_DV) + head_bias_V, weights_BTS, tuple(after)
 
 
 class Layer(nn.Module):
@@ -150,7 +151,7 @@ class AttendingLayer(nn.Module):
             carry = self.cell.step(x_BG + context_BM @ W_XG[D:], carry[0] @ U_KG, carry)
             return carry, (carry[0], context_BM, weights_BS)
 
-        x_TBG = jnp.swapaxes(x_BTD @ W_XG[:D] + b_G, 0, 1)
+        x_TBG = linear(jnp.swapaxes(x_BTD, 0, 1), W_XG[:D]) + b_G
         carry, outputs = jax.lax.scan(step, carry, x_TBG)
         return *(jnp.swapaxes(each, 0, 1) for each in outputs), carry
 

@@ -26,7 +26,7 @@ from creagen_jax.functional.attention import (
     mask_to_end,
 )
 from creagen_jax.functional.embedding import embed, embed_label, rotary
-from creagen_jax.functional.layers import dropout, rms_norm
+from creagen_jax.functional.layers import dropout, linear, rms_norm
 
 NORMAL, INWARD, ZEROS = (
     nn.initializers.normal(1.0),
@@ -115,7 +115,7 @@ class Decoder(nn.Module):
             x_BTD += dropout(next(rngs), y_BTD, cfg.dropout)
             after.append(cache)
         head_DV = self.param("head", ZEROS, (cfg.width, self.vocab))
-        logits_BTV = rms_norm(x_BTD) @ head_DV
+        logits_BTV = linear(rms_norm(x_BTD), head_DV)
         if carry is None:
             return logits_BTV, weights_BTS, None
         only_end_V = jnp.where(jnp.arange(self.vocab) == END, 0.0, -jnp.inf)
@@ -143,7 +143,7 @@ class SelfAttention(nn.Module):
                 for old, new in zip(cache, (k, v), strict=True)
             )
         y_BTD = dot_product_attention(q, k, v, mask_BTX).reshape(x_BTD.shape)
-        return y_BTD @ self.param("out", ZEROS, (D, D)), (k, v)
+        return linear(y_BTD, self.param("out", ZEROS, (D, D))), (k, v)
 
 
 class CrossAttention(nn.Module):
@@ -159,7 +159,7 @@ class CrossAttention(nn.Module):
         q, mask_B1S = rms_norm(q), mask_BS[:, None]
         y_BTD = dot_product_attention(q, keys_BSNK, values_BSNK, mask_B1S).reshape(x_BTD.shape)
         weights_BTS = dot_product_weights(q, keys_BSNK, mask_B1S).mean(axis=1)
-        return y_BTD @ self.param("out", ZEROS, (D, D)), weights_BTS
+        return linear(y_BTD, self.param("out", ZEROS, (D, D))), weights_BTS
 
 
 class Perceptron(nn.Module):
@@ -170,14 +170,14 @@ class Perceptron(nn.Module):
     @nn.compact
     def __call__(self, x_BTD):
         D, hidden = self.cfg.width, self.cfg.expand * self.cfg.width
-        h = jnp.square(nn.relu(rms_norm(x_BTD) @ self.param("up", INWARD, (D, hidden))))
-        return h @ self.param("down", ZEROS, (hidden, D))
+        h = linear(rms_norm(x_BTD), self.param("up", INWARD, (D, hidden)))
+        return linear(jnp.square(nn.relu(h)), self.param("down", ZEROS, (hidden, D)))
 
 
 def _project(x_BTD, W, parts: int, heads: int):
     """x W as `parts` arrays [B, T, N, K]."""
     shape_BTNK = (*x_BTD.shape[:2], heads, -1)
-    return [part.reshape(shape_BTNK) for part in jnp.split(x_BTD @ W, parts, axis=-1)]
+    return [part.reshape(shape_BTNK) for part in jnp.split(linear(x_BTD, W), parts, axis=-1)]
 
 
 def _split(rng, count: int):

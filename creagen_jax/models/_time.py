@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from creagen_jax.functional.attention import dot_product_attention
 from creagen_jax.functional.embedding import rotary
 from creagen_jax.functional.layers import rms_norm
+from creagen_jax.models._layers import Dense
 
 ZERO = nn.initializers.zeros
 
@@ -35,14 +36,12 @@ class TimeAttention(nn.Module):
         D, F = x.shape[-1], self.frames
         x_BPFD = _clips(rms_norm(x), F).swapaxes(1, 2)
         B, P = x_BPFD.shape[:2]
-        qkv_TFD = nn.Dense(3 * D, use_bias=False, name="qkv")(x_BPFD.reshape(B * P, F, D))
+        qkv_TFD = Dense(3 * D, use_bias=False, name="qkv")(x_BPFD.reshape(B * P, F, D))
         q, k, v = jnp.split(qkv_TFD.reshape(B * P, F, self.heads, -1), 3, axis=-1)
         position_1F = jnp.arange(F)[None]
         q, k = (rotary(rms_norm(a), position_1F) for a in (q, k))
         y_TFNK = dot_product_attention(q, k, v, jnp.ones((1, F, F), bool))
-        y_TFD = nn.Dense(D, use_bias=False, kernel_init=ZERO, name="out")(
-            y_TFNK.reshape(B * P, F, D)
-        )
+        y_TFD = Dense(D, use_bias=False, kernel_init=ZERO, name="out")(y_TFNK.reshape(B * P, F, D))
         return x + y_TFD.reshape(B, P, F, D).swapaxes(1, 2).reshape(x.shape)
 
 
@@ -57,7 +56,7 @@ class TimeConvolution(nn.Module):
             _clips(nn.silu(rms_norm(x)), self.frames), ((0, 0), (1, 1), (0, 0), (0, 0))
         )
         three_BFPD = jnp.concatenate([h_BFPD[:, :-2], h_BFPD[:, 1:-1], h_BFPD[:, 2:]], axis=-1)
-        out = nn.Dense(x.shape[-1], use_bias=False, kernel_init=ZERO, name="out")
+        out = Dense(x.shape[-1], use_bias=False, kernel_init=ZERO, name="out")
         return x + out(three_BFPD).reshape(x.shape)
 
 

@@ -20,7 +20,7 @@ from creagen_jax.functional.attention import dot_product_attention
 from creagen_jax.functional.convolution import depth_to_space, double, halve, space_to_depth
 from creagen_jax.functional.layers import dropout, rms_norm
 from creagen_jax.models._captions import CrossAttention
-from creagen_jax.models._layers import Conv
+from creagen_jax.models._layers import Conv, Dense
 from creagen_jax.models._time import TimeAttention, TimeConvolution
 
 
@@ -32,7 +32,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x_BHWC, told_BE, rng):
-        scale_shift_BD = nn.Dense(2 * self.width, name="told", kernel_init=nn.initializers.zeros)(
+        scale_shift_BD = Dense(2 * self.width, name="told", kernel_init=nn.initializers.zeros)(
             told_BE
         )
         scale_BD, shift_BD = jnp.split(scale_shift_BD[:, None, None], 2, axis=-1)
@@ -53,11 +53,11 @@ class Attention(nn.Module):
     def __call__(self, x_BHWD):
         B, H, W, D = x_BHWD.shape
         x_BTD = rms_norm(x_BHWD).reshape(B, H * W, D)
-        qkv_BTNK = nn.Dense(3 * D, use_bias=False, name="qkv")(x_BTD)
+        qkv_BTNK = Dense(3 * D, use_bias=False, name="qkv")(x_BTD)
         q, k, v = jnp.split(qkv_BTNK.reshape(B, H * W, self.heads, -1), 3, axis=-1)
         everywhere = jnp.ones((1, H * W, H * W), bool)
         y_BTNK = dot_product_attention(rms_norm(q), rms_norm(k), v, everywhere)
-        out = nn.Dense(D, use_bias=False, kernel_init=nn.initializers.zeros, name="out")
+        out = Dense(D, use_bias=False, kernel_init=nn.initializers.zeros, name="out")
         return x_BHWD + out(y_BTNK.reshape(B, H * W, D)).reshape(B, H, W, D)
 
 

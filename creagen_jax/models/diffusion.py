@@ -18,7 +18,7 @@ from creagen_jax.functional import diffusion
 from creagen_jax.functional.embedding import embed
 from creagen_jax.models import _captions
 from creagen_jax.models._dit import DiT
-from creagen_jax.models._layers import cast
+from creagen_jax.models._layers import Dense, cast
 from creagen_jax.models._unet import UNet
 from creagen_jax.types import Batch, Params, Spec, TrainState, UserError
 
@@ -83,7 +83,7 @@ class Network(nn.Module):
     def __call__(self, x, noise_B, condition_B, augment_BA, rng):
         cfg, dtype, context = self.cfg, x.dtype, None
         width = _told_width(cfg)
-        told_BE = nn.Dense(width, name="noise")(_waves(noise_B, cfg.width).astype(dtype))
+        told_BE = Dense(width, name="noise")(_waves(noise_B, cfg.width).astype(dtype))
         if self.classes:  # the last row stands for no class
             normal = nn.initializers.normal(1.0)
             label_CE = self.param("embed_label", normal, (self.classes + 1, width))
@@ -92,10 +92,10 @@ class Network(nn.Module):
             size = _captions.Size(width, cfg.source_depth, cfg.heads)
             context = _captions.Encoder(size, self.source_vocab, name="encoder")(condition_B)
             summary_BE = _captions.summary(*context)
-            told_BE += nn.Dense(width, use_bias=False, name="summary")(summary_BE)
+            told_BE += Dense(width, use_bias=False, name="summary")(summary_BE)
         if self.augment:
-            told_BE += nn.Dense(width, use_bias=False, name="augment")(augment_BA.astype(dtype))
-        told_BE = nn.silu(nn.Dense(width, name="told")(nn.silu(told_BE)))
+            told_BE += Dense(width, use_bias=False, name="augment")(augment_BA.astype(dtype))
+        told_BE = nn.silu(Dense(width, name="told")(nn.silu(told_BE)))
         frames = x.shape[1] if x.ndim == 5 else 1
         told_BE, context = jax.tree.map(lambda a: a.repeat(frames, 0), (told_BE, context))
         network = NETWORKS[cfg.network](cfg, frames, name="network")

@@ -28,7 +28,7 @@ from creagen_jax.functional.convolution import (
 )
 from creagen_jax.functional.embedding import embed
 from creagen_jax.functional.layers import rms_norm
-from creagen_jax.models._layers import Conv, cast
+from creagen_jax.models._layers import Conv, Dense, cast
 from creagen_jax.types import Batch, Params, Spec, TrainState, UserError
 
 KIND = "latent"
@@ -136,7 +136,7 @@ class Discriminator(nn.Module):
                 x = Conv(width, kernel=1, bias=False)(halve(x))
             for _ in range(cfg.blocks):
                 x = Block(width)(x)
-        x_BD = nn.Dense(4 * cfg.width, name="out")(nn.leaky_relu(x, SLOPE).reshape(len(x), -1))
+        x_BD = Dense(4 * cfg.width, name="out")(nn.leaky_relu(x, SLOPE).reshape(len(x), -1))
         x_BD = nn.leaky_relu(x_BD, SLOPE)
         width, normal = x_BD.shape[-1], nn.initializers.normal
         told_BD = self.param("embed_none", normal(1.0), (1, width))
