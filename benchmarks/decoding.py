@@ -23,7 +23,7 @@ import torch
 
 import benchmarks
 from benchmarks import peers
-from creagen_jax import config, generation, models
+from creagen_jax import cli, config, generation, models
 from creagen_jax.data import text
 from creagen_jax.data.tokenizers import END, UNKNOWN
 from train import CONFIGS
@@ -99,6 +99,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
+    cli.keep_memory()  # as every command does
     print(f"{benchmarks.machine('jax', 'torch')}; PyTorch threads {torch.get_num_threads()}")
     benchmarks.header("model", "batch", "decoder", "tokens/s", "creagen_jax is faster by")
     data = text.load(text.Config(source="names", labels=False, order="sequential"))

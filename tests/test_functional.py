@@ -15,6 +15,7 @@ from creagen_jax.functional.attention import (
     causal_attention,
     causal_mask,
     dot_product_attention,
+    query_attention,
 )
 from creagen_jax.functional.embedding import embed, rotary, sinusoidal
 from creagen_jax.functional.layers import cross_entropy, dropout, rms_norm
@@ -79,6 +80,15 @@ def test_causal_attention_in_blocks_is_attention_under_a_causal_mask(length):
             blocks = found
     for mine, theirs in zip(blocks, found, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("heads", [3, 10])  # a few products, and many
+def test_attention_of_one_query_is_attention(heads):
+    q, k, v = (normal(seed, 2, length, heads, 4) for seed, length in enumerate((1, 5, 5)))
+    mask = jnp.array([[True, False, True, True, False], [False, True, False, False, False]])
+    one = query_attention(q[:, 0], k.swapaxes(1, 2), v.swapaxes(1, 2), mask)
+    whole = dot_product_attention(q, k, v, mask[:, None])
+    np.testing.assert_allclose(one, whole[:, 0], atol=1e-6)
 
 
 def test_causal_mask():

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 BLOCK = 128  # queries of a block of causal attention
+FEW = 16  # products of a vector and a matrix that are written out
 
 
 def dot_product_attention(
@@ -66,6 +67,29 @@ def causal_attention(
         part = dot_product_attention(q_BTNK[:, own], k_BTNK[:, seen], v_BTNK[:, seen], mask_1TS)
         parts.append(part)
     return jnp.concatenate(parts, axis=1)
+
+
+def query_attention(
+    q_BNK: Float[Array, "B N K"],
+    k_BNSK: Float[Array, "B N S K"],
+    v_BNSK: Float[Array, "B N S K"],
+    mask_BS: Bool[Array, "B S"],
+) -> Float[Array, "B N K"]:
+    """`dot_product_attention` of a single query, with keys and values that lie as a cache is read:
+    those of each head together."""
+    scores_BNS = _products(q_BNK * q_BNK.shape[-1] ** -0.5, k_BNSK.swapaxes(2, 3))
+    weights_BNS = jax.nn.softmax(_masked(scores_BNS, mask_BS[:, None])).astype(v_BNSK.dtype)
+    return _products(weights_BNS, v_BNSK)
+
+
+def _products(x_BNI: Array, y_BNIO: Array) -> Array:
+    """[B, N, O]: x y for each sample and head. A few are written out: on a CPU, XLA's product of
+    all at once has a start that is dearer than they are."""
+    B, N, _, O = y_BNIO.shape  # noqa: E741
+    if B * N > FEW:
+        return jnp.einsum("bni,bnio->bno", x_BNI, y_BNIO)
+    each = [x_BNI[b, n] @ y_BNIO[b, n] for b in range(B) for n in range(N)]
+    return jnp.stack(each).reshape(B, N, O)
 
 
 def additive_attention(

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from creagen_jax import config
-from creagen_jax.functional.attention import causal_attention, dot_product_attention
+from creagen_jax.functional.attention import causal_attention, query_attention
 from creagen_jax.functional.embedding import embed, embed_label, rotary, sinusoidal
 from creagen_jax.functional.layers import dropout, linear, rms_norm
 from creagen_jax.models import _language
@@ -161,7 +161,7 @@ def eval_metrics(params: Params, cfg: Config, batch: Batch, rng):
 
 def init_carry(params: Params, cfg: Config, n: int, condition_B):
     """An empty key-value cache. `length` is the number of tokens in it, for each sample."""
-    cache = jnp.zeros((n, cfg.context, cfg.heads, cfg.width // cfg.heads), cfg.dtype)
+    cache = jnp.zeros((n, cfg.heads, cfg.context, cfg.width // cfg.heads), cfg.dtype)
     return {
         "keys": (cache,) * cfg.depth,
         "values": (cache,) * cfg.depth,
@@ -187,14 +187,14 @@ def next_logits(params: Params, cfg: Config, carry, token_B):
     )
     n = token_B.shape[0]
     rows, length_B = jnp.arange(n), carry["length"]
-    mask_B1S = (jnp.arange(cfg.context) <= length_B[:, None])[:, None]
+    mask_BS = jnp.arange(cfg.context) <= length_B[:, None]
     keys, values = [], []
 
     def attend_with(k_cache, v_cache):
         def attend(q, k, v):
-            keys.append(k_cache.at[rows, length_B].set(k[:, 0]))
-            values.append(v_cache.at[rows, length_B].set(v[:, 0]))
-            return dot_product_attention(q, keys[-1], values[-1], mask_B1S)
+            keys.append(k_cache.at[rows, :, length_B].set(k[:, 0]))
+            values.append(v_cache.at[rows, :, length_B].set(v[:, 0]))
+            return query_attention(q[:, 0], keys[-1], values[-1], mask_BS)
 
         return attend
 
@@ -218,8 +218,8 @@ def _slide(params: Params, cfg: Config, carry):
     keys, values = [], []
 
     def attend(q, k, v):
-        keys.append(k)
-        values.append(v)
+        keys.append(k.swapaxes(1, 2))
+        values.append(v.swapaxes(1, 2))
         return causal_attention(q, k, v)
 
     position_1T = jnp.arange(half)[None]
@@ -227,11 +227,13 @@ def _slide(params: Params, cfg: Config, carry):
     full = carry["length"] == cfg.context
 
     def fill(old, new):
-        return jnp.where(full[(..., *[None] * (old.ndim - 1))], old.at[:, :half].set(new), old)
+        """Along the last axis but one."""
+        filled = old.at[..., :half, :].set(new)
+        return jnp.where(full[(..., *[None] * (old.ndim - 1))], filled, old)
 
     return carry | {
         "keys": tuple(map(fill, carry["keys"], keys)),
         "values": tuple(map(fill, carry["values"], values)),
-        "tokens": fill(carry["tokens"], tokens_BT),
+        "tokens": fill(carry["tokens"][..., None], tokens_BT[..., None])[..., 0],
         "length": jnp.where(full, half, carry["length"]),
     }
