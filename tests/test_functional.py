@@ -18,13 +18,26 @@ from creagen_jax.functional.attention import (
     query_attention,
 )
 from creagen_jax.functional.embedding import embed, rotary, sinusoidal
-from creagen_jax.functional.layers import cross_entropy, dropout, rms_norm
+from creagen_jax.functional.layers import cross_entropy, dropout, linear, rms_norm
 
 few = settings(max_examples=8, deadline=None)
 
 
 def normal(seed, *shape):
     return jax.random.normal(jax.random.key(seed), shape)
+
+
+# --- products ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5), (2, 1, 3, 5)])
+def test_a_product_over_the_last_axis(shape):
+    x, W = normal(0, *shape), normal(1, 5, 4)
+    y, pullback = jax.vjp(linear, x, W)
+    expected, by_matmul = jax.vjp(jnp.matmul, x, W)
+    dy = normal(2, *shape[:-1], 4)
+    for mine, theirs in zip((y, *pullback(dy)), (expected, *by_matmul(dy)), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
 
 
 # --- attention -----------------------------------------------------------------------------------
