@@ -65,7 +65,10 @@ def setting(text: str) -> tuple[str, object]:
     fields = {field.name: field for field in dataclasses.fields(solvers.Solving)}
     if name not in fields:
         raise UserError(f"no setting '{name}'; {config.nearest(name, sorted(fields))}")
-    return name, type(fields[name].default)(value)
+    try:
+        return name, type(fields[name].default)(value)
+    except ValueError:
+        raise UserError(f"{name} is {value!r}; choose a number") from None
 
 
 def continued(model, real: np.ndarray, names: list[str], sampling, args) -> np.ndarray:

@@ -7,13 +7,12 @@ from creagen_jax.models import diffusion
 CONFIG = Experiment(
     data=video.Config(source="moving_digits", color="grey"),
     model=diffusion.Config(
-        # Trained at noise in which places, rather than shapes, are decided.
         width=64,
         levels=(1, 2),
         heads=2,
         patch=2,
         sigma_data=0.46,
-        noise_mean=0.6,
+        noise_mean=0.6,  # where places, rather than shapes, are decided
     ),
     optim=Optim(name="muon", learning_rate=2e-3, final=0.0, ema=0.995),
     train=Train(steps=4000, batch=16, eval_every=500, sample_every=500, save_every=250),

@@ -7,13 +7,12 @@ from creagen_jax.models import diffusion
 CONFIG = Experiment(
     data=video.Config(path="sprites"),
     model=diffusion.Config(
-        # Trained at noise in which the grain of a plain ground is decided.
         width=80,
         levels=(1, 2),
         heads=2,
         patch=4,
         sigma_data=0.5,
-        noise_mean=-0.6,
+        noise_mean=-0.6,  # where the grain of a plain ground is decided
     ),
     optim=Optim(name="muon", learning_rate=2e-3, final=0.0, ema=0.995),
     train=Train(steps=2600, batch=16, eval_every=500, sample_every=500, save_every=250),

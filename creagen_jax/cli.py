@@ -1,4 +1,4 @@
-"""What the commands at the top level share: how they end."""
+"""What the commands at the top level share: how they begin and end."""
 
 import contextlib
 import ctypes

@@ -73,10 +73,6 @@ def _of_equation(equation: JaxprEqn) -> int:
 
 def _inside(given: dict[str, Any]) -> list[Jaxpr]:
     """The programs that an equation holds."""
-    values = [v for value in given.values() for v in (value if _is_list(value) else [value])]
-    closed = [value.jaxpr if isinstance(value, ClosedJaxpr) else value for value in values]
-    return [value for value in closed if isinstance(value, Jaxpr)]
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, tuple | list)
+    values = jax.tree.leaves(list(given.values()))  # those of a `cond` are a tuple
+    values = [value.jaxpr if isinstance(value, ClosedJaxpr) else value for value in values]
+    return [value for value in values if isinstance(value, Jaxpr)]

@@ -75,7 +75,7 @@ def recur(
     library first rearranges the one on the right; this way that is the state rather than U, in
     every step.
     """
-    if x_BTD.shape[1] == 1:
+    if x_BTD.shape[1] == 1:  # as in decoding, where turning U would cost more than it saves
         carry = cell(x_BTD[:, 0] @ W_DG + b_G, carry[0] @ U_KG, carry)
         return carry[0][:, None], carry
     x_TGB = linear(x_BTD.swapaxes(0, 1), W_DG).swapaxes(1, 2)
