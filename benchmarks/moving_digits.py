@@ -33,6 +33,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--first", type=int, default=0, help="of held-out clips, to go on from")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
+    sampling = solvers.Solving(**dict(map(setting, args.set)))
+    solvers.validate(sampling)
     model = generation.load(args.run, args.checkpoint)
     dataset = generation.training_data(args.run)
     if dataset.fingerprint["source"] != "moving_digits":
@@ -46,8 +48,6 @@ def main(argv: list[str]) -> int:
     print(f"{'':28s}  one digit    the one asked for  residual, pixels (median)")
     line("real, held-out", real, labels, read)
     line("real, frames shuffled", shuffled, labels, read)
-    sampling = solvers.Solving(**dict(map(setting, args.set)))
-    solvers.validate(sampling)
     request = synthesis.Denoising(sampling=sampling)
     parts = list(synthesis.draw(model, request, num=args.num, seed=args.seed))
     drawn = np.concatenate([part.images for part in parts])
