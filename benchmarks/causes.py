@@ -2,10 +2,11 @@
 
     taskset -c 1 python -m benchmarks.causes
 
-Products: the gradient of W in x W, x with three axes or as one of two. Recurrence: h U in a scan,
-as it stands and with the batch last. Attention: forward and backward under a causal mask, whole and
-by blocks. Memory: a step of an LSTM, 256 wide, as glibc has it and with `cli.keep_memory`, each in
-a process of its own, with its page faults.
+Products: the gradient of W in x W, x with three axes or as one of two. Convolution: the gradient of
+a kernel, by XLA's convolution and by ours. Recurrence: h U in a scan, as it stands and with the
+batch last. Attention: forward and backward under a causal mask, whole and by blocks. Memory: a step
+of an LSTM, 256 wide, as glibc has it and with `cli.keep_memory`, each in a process of its own, with
+its page faults.
 """
 
 import resource
@@ -20,6 +21,7 @@ import benchmarks
 from benchmarks import steps
 from creagen_jax import cli
 from creagen_jax.functional.attention import causal_attention, causal_mask, dot_product_attention
+from creagen_jax.functional.convolution import convolve
 from creagen_jax.functional.layers import linear
 from creagen_jax.models import lstm
 from creagen_jax.types import Spec
@@ -41,6 +43,11 @@ def milliseconds(function, *arguments) -> str:
 
 def gradient_of(product):
     return lambda x, W, dy: jax.vjp(lambda W: product(x, W), W)[1](dy)[0]
+
+
+def xla_convolve(x, W):
+    layout = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, W, (1, 1), "SAME", dimension_numbers=layout)
 
 
 def scanned(h_BK, U_KG):
@@ -97,6 +104,9 @@ def main() -> None:
     given = normal(24, 128, 192), normal(192, 768), normal(24, 128, 768)
     before, after = (milliseconds(gradient_of(f), *given) for f in (jnp.matmul, linear))
     benchmarks.row("products: gradient of W, 192 x 768, 3,072 rows", before, after)
+    given = normal(64, 14, 14, 192), normal(3, 3, 192, 64), normal(64, 14, 14, 64)
+    before, after = (milliseconds(gradient_of(f), *given) for f in (xla_convolve, convolve))
+    benchmarks.row("convolution: gradient of W, 3 x 3 x 192 x 64, 64 x 14 x 14", before, after)
     h_BK, U_KG = normal(32, 512), normal(512, 2048)
     before, after = milliseconds(scanned, h_BK, U_KG), milliseconds(scanned_turned, h_BK.T, U_KG)
     benchmarks.row("recurrence: h U, 32 x 512 x 2,048, 64 times", before, after)

@@ -1,6 +1,7 @@
 """Convolution and changes of resolution against their definitions, pixel by pixel."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,26 @@ def test_convolve(height, width, kernel):
     for b, o in np.ndindex(3, 4):
         expected[b, ..., o] = correlate(padded[b], W[..., o], mode="valid")[..., 0]
     np.testing.assert_allclose(call("convolve", x, W), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("h, w", [(3, 3), (1, 1), (5, 1), (1, 3)])
+def test_the_gradients_are_those_of_the_plain_convolution(h, w):
+    x, W, dy = noise(0, 3, 4, 5, 2), noise(1, h, w, 2, 4), noise(2, 3, 4, 5, 4)
+
+    def plain(x, W):
+        layout = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, W, (1, 1), "SAME", dimension_numbers=layout)
+
+    def penalty(convolve, x, W):  # a gradient inside, as that of a critic
+        inner = jax.grad(lambda x: (jnp.tanh(convolve(x, W)) * dy).sum())(x)
+        return (inner**2).sum()
+
+    for function in (lambda convolve, x, W: (convolve(x, W) * dy).sum(), penalty):
+        mine, other = (
+            jax.jit(jax.grad(partial(function, convolve), (0, 1)))(x, W)
+            for convolve in (convolution.convolve, plain)
+        )
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), mine, other)
 
 
 @few
