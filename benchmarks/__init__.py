@@ -5,6 +5,8 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+import jax
+
 from creagen_jax import logging
 
 
@@ -16,7 +18,10 @@ def machine(*libraries: str) -> str:
     cpu = models[0] if models else platform.machine()
     python = f"Python {platform.python_version()}"
     versions = ", ".join([python, *(f"{name} {version(name)}" for name in libraries)])
-    return f"{os.cpu_count()} cores of {cpu}; {versions}; load before {os.getloadavg()[0]:.1f}"
+    device = jax.devices()[0]
+    where = "" if device.platform == "cpu" else f"{device.device_kind}; "
+    cores = f"{os.cpu_count()} cores of {cpu}"
+    return f"{where}{cores}; {versions}; load before {os.getloadavg()[0]:.1f}"
 
 
 def trained(run: Path) -> tuple[str, str]:

@@ -79,7 +79,7 @@ def check(model: generation.Model, step: peers.Step, tokens_BT: np.ndarray) -> N
     carry = module.init_carry(model.params, model.cfg, batch, None)
     _, ours_TBV = jax.jit(partial(jax.lax.scan, feed))(carry, jnp.asarray(tokens_BT.T))
     with torch.no_grad():
-        theirs = [step(torch.from_numpy(token_B1)).numpy() for token_B1 in tokens_BT.T[:, :, None]]
+        theirs = [step(peers.tensor(token_B1)).cpu() for token_B1 in tokens_BT.T[:, :, None]]
     np.testing.assert_allclose(ours_TBV, np.stack(theirs), rtol=0, atol=1e-4)
 
 
@@ -100,6 +100,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     cli.keep_memory()  # as every command does
+    peers.share_device()
     print(f"{benchmarks.machine('jax', 'torch')}; PyTorch threads {torch.get_num_threads()}")
     benchmarks.header("model", "batch", "decoder", "tokens/s", "creagen_jax is faster by")
     data = text.load(text.Config(source="names", labels=False, order="sequential"))
@@ -114,7 +115,8 @@ def main() -> None:
         for begin in begins.values():
             # Beyond the context nanoGPT's crop and our sliding window are different models.
             length = model.cfg.context if begin.func is peers.uncached else LENGTH
-            check(model, begin(2), rng.integers(data.codec.tokenizer.vocab, size=(2, length)))
+            with peers.exact():
+                check(model, begin(2), rng.integers(data.codec.tokenizer.vocab, size=(2, length)))
         for batch in args.batches:
             candidates = {OURS: partial(generation.draw, model, request, num=batch, seed=0)}
             candidates[OURS]()  # compiles

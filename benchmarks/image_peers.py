@@ -24,7 +24,7 @@ def count(models: Iterable[nn.Module]) -> int:
 
 def tensors(batch: Batch) -> tuple[Tensor, Tensor]:
     """The pictures [B, C, H, W] of a batch and their classes [B]."""
-    x_BHWC, label_B = (torch.from_numpy(batch[key]) for key in ("x", "condition"))
+    x_BHWC, label_B = (tensor(batch[key]) for key in ("x", "condition"))
     return x_BHWC.permute(0, 3, 1, 2), label_B
 
 

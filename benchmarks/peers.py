@@ -5,8 +5,10 @@ A decoder is step(token_B1) -> logits_BV; it keeps its state to itself. Letters:
 D width, V vocabulary, N heads, K head width, S positions in a cache.
 """
 
+import contextlib
 from collections.abc import Callable
 
+import jax
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,27 @@ from creagen_jax.types import Batch, Params
 Step = Callable[[Tensor], Tensor]
 
 
+def share_device() -> None:
+    """PyTorch works where JAX does, with the same products of float32: those of TF32 on a GPU."""
+    if jax.default_backend() == "gpu":
+        torch.set_default_device("cuda")
+        torch.set_float32_matmul_precision("high")
+
+
+@contextlib.contextmanager
+def exact():
+    """Products in full float32, for both: what is compared must be the same."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        with jax.default_matmul_precision("highest"):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
 @torch.no_grad()
 def generate(step: Step, token_B1: Tensor, count: int) -> Tensor:
     """[B, count] tokens drawn at temperature 1, as nanoGPT's `generate` does without top-k."""
@@ -29,7 +52,8 @@ def generate(step: Step, token_B1: Tensor, count: int) -> Tensor:
 
 
 def tensor(array) -> Tensor:
-    return torch.from_numpy(np.array(array))
+    """Where PyTorch makes its own."""
+    return torch.from_numpy(np.array(array)).to(torch.get_default_device())
 
 
 def linear(W_IO, b_O=None) -> nn.Linear:
@@ -253,7 +277,7 @@ class Updates:
 def language_step(logits: Callable[[Tensor], Tensor], optim: Optim, model, batch: Batch):
     """step() -> loss: one update by maximum likelihood on the tokens of a batch."""
     learns = Updates(model, optim)
-    x_BT, y_BT = (torch.from_numpy(batch["x"]).long()[:, s] for s in (np.s_[:-1], np.s_[1:]))
+    x_BT, y_BT = (tensor(batch["x"]).long()[:, s] for s in (np.s_[:-1], np.s_[1:]))
 
     def step():
         loss = F.cross_entropy(logits(x_BT).flatten(0, 1), y_BT.flatten())

@@ -1,6 +1,6 @@
 """The time of a training step, ours beside PyTorch's, and beside what this machine can do.
 
-    python -m benchmarks.steps [--only gpt lstm] [--repeats 9]
+    python -m benchmarks.steps [--only gpt lstm] [--repeats 9] [--bf16]
 
 Both sides have the same network with the same weights, the same loss and batch, and AdamW with
 clipping; for random weights their outputs must be the same up to 1e-4, which is checked first. Ours
@@ -10,8 +10,9 @@ model of the same size. The steps take turns, and the median of each is printed;
 out. The limit is a product of two matrices of 2,048 x 2,048 in float32, of which the share that
 the products and convolutions of a step reach is printed.
 
-For a machine that has other work: OMP_NUM_THREADS=1 taskset -c 0 gives each side one core, where
-no thread waits for another.
+On a GPU both work there, and a GPT of a size that fills one is added; `--bf16` computes in bfloat16
+(PyTorch under autocast). For a machine that has other work: OMP_NUM_THREADS=1 taskset -c 0 gives
+each side one core, where no thread waits for another.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -45,9 +47,11 @@ LAYOUTS = {
     "PyTorch, channels last": torch.channels_last,
 }
 PICTURES = Spec(shape=(28, 28, 1), classes=10)
+LARGE = "gpt, 768 wide, 12 layers, 16 x 1,024 tokens"  # nanoGPT's of 124 M parameters
 GPTS = {  # width, depth, heads, batch, length
     "gpt, 128 wide, 12 x 64 tokens": (128, 4, 4, 12, 64),
     "gpt, 192 wide, 24 x 128 tokens": (192, 4, 6, 24, 128),
+    LARGE: (768, 12, 12, 16, 1024),
 }
 RECURRENT = {"lstm": (lstm, peers.LSTM), "gru": (gru, peers.GRU)}
 WIDTHS = {128: 64, 256: 64, 512: 32}  # of a recurrent layer, and the batch
@@ -64,15 +68,16 @@ class Row:
     flops: int
 
 
-def rows() -> dict[str, Callable[[], Iterator[Row]]]:
-    return {
-        "gpt": gpts,
-        "lstm": partial(recurrent, "lstm"),
-        "gru": partial(recurrent, "gru"),
-        "attention": attentions,
-        "gan": partial(pictures, "mnist_gan"),
-        "diffusion": partial(pictures, "mnist_diffusion"),
-    }
+Dtype = Literal["float32", "bfloat16"]
+
+ROWS: dict[str, Callable[[Dtype], Iterator[Row]]] = {
+    "gpt": lambda dtype: gpts(dtype),
+    "lstm": lambda dtype: recurrent("lstm", dtype),
+    "gru": lambda dtype: recurrent("gru", dtype),
+    "attention": lambda dtype: attentions(dtype),
+    "gan": lambda dtype: pictures("mnist_gan", dtype),
+    "diffusion": lambda dtype: pictures("mnist_diffusion", dtype),
+}
 
 
 # --- our side -----------------------------------------------------------------------------------
@@ -83,6 +88,7 @@ def ours(
 ) -> tuple[Params, Callable[[], None], int]:
     """The parameters of a family at the start, a turn of steps as in training, and FLOPs a step."""
     family, mesh, steps = models.get(config.family(experiment)), parallel.mesh(), 1000
+    batch = jax.tree.map(jnp.asarray, batch)
     state = update.new_state(experiment, family, spec, steps=steps, mesh=mesh)
     params = jax.tree.map(np.array, state.params)  # a copy: the state is donated
     plain = update.make_step(experiment, family, spec, steps=steps)
@@ -93,7 +99,7 @@ def ours(
         nonlocal state
         for _ in range(TURN):
             state, metrics = step(state, batch)
-            float(metrics["loss"])
+        float(metrics["loss"])
 
     turn()  # compiles
     return params, turn, counted
@@ -113,15 +119,19 @@ def count(params: Params) -> int:
 
 def alike(mine: jax.Array, other: torch.Tensor) -> None:
     """Raises AssertionError unless they are the same up to 1e-4."""
-    np.testing.assert_allclose(mine, other.detach().numpy(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(mine, other.detach().cpu().numpy(), rtol=1e-4, atol=1e-4)
 
 
-def repeated(step: Callable[[], torch.Tensor]) -> Callable[[], None]:
+def repeated(step: Callable[[], object], dtype: Dtype) -> Callable[[], None]:
     """A turn of a peer's steps, the first of which has been made."""
+    device, low = torch.get_default_device().type, dtype == "bfloat16"
 
     def turn():
-        for _ in range(TURN):
-            step().item()
+        with torch.autocast(device, torch.bfloat16, enabled=low):
+            for _ in range(TURN):
+                step()
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     turn()
     return turn
@@ -136,7 +146,8 @@ def tokens(size: int, length: int) -> Batch:
     return {"x": x_BT, "mask": np.ones((size, length), np.float32)}
 
 
-def language(model: config.Model, size: int) -> Experiment:
+def language(cfg: config.Model, size: int, dtype: Dtype = "float32") -> Experiment:
+    model = dataclasses.replace(cfg, dtype=dtype)
     return Experiment(data=text.Config(), model=model, optim=Optim(), train=Train(batch=size))
 
 
@@ -152,15 +163,18 @@ def logits(cfg: config.Model, family, params: Params, batch: Batch) -> jax.Array
     return jax.jit(partial(jax.lax.scan, feed))(carry, batch["x"][:, :8].T)[1].swapaxes(0, 1)
 
 
-def gpts() -> Iterator[Row]:
+def gpts(dtype: Dtype) -> Iterator[Row]:
     for name, (width, depth, heads, size, length) in GPTS.items():
+        if name == LARGE and jax.default_backend() == "cpu":
+            continue
         cfg = transformer.Config(width=width, depth=depth, heads=heads, context=length)
-        batch, experiment = tokens(size, length), language(cfg, size)
+        batch, experiment = tokens(size, length), language(cfg, size, dtype)
         params, turn, counted = ours(experiment, Spec(vocab=VOCAB, length=length), batch)
         random = randomise(params)
         check = peers.Transformer(cfg, random)
-        theirs = check.head(check(torch.from_numpy(batch["x"][:, :8]).long()))
-        alike(logits(cfg, transformer, random, batch), theirs)
+        with peers.exact():
+            theirs = check.head(check(peers.tensor(batch["x"][:, :8]).long()))
+            alike(logits(cfg, transformer, random, batch), theirs)
         model = peers.Transformer(cfg, params)
         assert image_peers.count([model]) == count(params)
         same = peers.language_step(lambda x, m=model: m.head(m(x)), experiment.optim, model, batch)
@@ -168,28 +182,29 @@ def gpts() -> Iterator[Row]:
         other = peers.language_step(plain, experiment.optim, plain, batch)
         turns = {
             OURS: turn,
-            "PyTorch": repeated(same),
-            "PyTorch, nanoGPT's GPT-2": repeated(other),
+            "PyTorch": repeated(same, dtype),
+            "PyTorch, nanoGPT's GPT-2": repeated(other, dtype),
         }
         yield Row(name, turns, counted)
 
 
-def recurrent(name: str) -> Iterator[Row]:
+def recurrent(name: str, dtype: Dtype) -> Iterator[Row]:
     family, peer = RECURRENT[name]
     for width, size in WIDTHS.items():
         cfg = family.Config(width=width, depth=1)
-        batch, experiment = tokens(size, LENGTH), language(cfg, size)
+        batch, experiment = tokens(size, LENGTH), language(cfg, size, dtype)
         params, turn, counted = ours(experiment, Spec(vocab=VOCAB, length=LENGTH), batch)
         random = randomise(params)
-        theirs = peer(cfg, random)(torch.from_numpy(batch["x"][:, :8]).long())[0]
-        alike(logits(cfg, family, random, batch), theirs)
+        with peers.exact():
+            theirs = peer(cfg, random)(peers.tensor(batch["x"][:, :8]).long())[0]
+            alike(logits(cfg, family, random, batch), theirs)
         model = peer(cfg, params)
         step = peers.language_step(lambda x, m=model: m(x)[0], experiment.optim, model, batch)
-        turns = {OURS: turn, "PyTorch": repeated(step)}
+        turns = {OURS: turn, "PyTorch": repeated(step, dtype)}
         yield Row(f"{name}, {width} wide, {size} x {LENGTH} tokens", turns, counted)
 
 
-def attentions() -> Iterator[Row]:
+def attentions(dtype: Dtype) -> Iterator[Row]:
     """Causal attention alone, forward and backward."""
 
     def loss(q, k, v):
@@ -199,21 +214,25 @@ def attentions() -> Iterator[Row]:
         rng = np.random.default_rng(0)
         qkv = [rng.normal(size=(B, T, N, K)).astype(np.float32) for _ in range(3)]
         gradient = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))
-        tensors = [torch.from_numpy(a).transpose(1, 2).requires_grad_() for a in qkv]
+        arrays = [jnp.asarray(a, dtype) for a in qkv]
 
-        def mine(gradient=gradient, qkv=qkv):
+        def mine(gradient=gradient, arrays=arrays):
             for _ in range(TURN):
-                jax.block_until_ready(gradient(*qkv))
+                result = gradient(*arrays)
+            jax.block_until_ready(result)
 
-        def other(tensors=tensors):
+        def other(tensors):
             y = F.scaled_dot_product_attention(*tensors, is_causal=True)
-            loss = y.square().sum()
-            return loss, torch.autograd.grad(loss, tensors)
+            return torch.autograd.grad(y.square().sum(), tensors)
 
-        for a, b in zip(gradient(*qkv)[1], other()[1], strict=True):
-            alike(a, b.transpose(1, 2))
+        tensors = [peers.tensor(a).transpose(1, 2).requires_grad_() for a in qkv]
+        with peers.exact():
+            for a, b in zip(gradient(*qkv)[1], other(tensors), strict=True):
+                alike(a, b.transpose(1, 2))
+        mine()  # compiles
+        low = [a.detach().to(getattr(torch, dtype)).requires_grad_() for a in tensors]
         products = 6 * 2 * B * N * T * (T + 1) // 2 * K  # of those that may be seen, six in all
-        turns = {OURS: mine, "PyTorch, fused": repeated(lambda other=other: other()[0])}
+        turns = {OURS: mine, "PyTorch, fused": repeated(partial(other, low), dtype)}
         yield Row(f"attention, {T:,} positions", turns, products)
 
 
@@ -234,7 +253,7 @@ def check_gan(cfg: gan.Config, params: Params, batch: Batch) -> None:
     generator, discriminator = image_peers.gan(cfg, params)
     real, labels = image_peers.tensors(batch)
     with torch.no_grad():
-        fake, logit_B = generator(torch.from_numpy(z_BZ), labels), discriminator(real, labels)
+        fake, logit_B = generator(peers.tensor(z_BZ), labels), discriminator(real, labels)
     fake = fake.permute(0, 2, 3, 1)
     alike(jax.jit(gan.generate, static_argnums=1)(params, cfg, z_BZ, label_B), fake)
     alike(jax.jit(lambda params, x: gan._critic(params, cfg, label_B, None)(x))(params, x), logit_B)
@@ -246,7 +265,7 @@ def check_diffusion(cfg: diffusion.Config, params: Params, batch: Batch) -> None
     (model,) = image_peers.diffusion(cfg, params)
     y_BCHW, labels = image_peers.tensors(batch)
     with torch.no_grad():
-        D = image_peers.denoise(model, y_BCHW, torch.from_numpy(sigma_B), labels)
+        D = image_peers.denoise(model, y_BCHW, peers.tensor(sigma_B), labels)
     denoise = jax.jit(diffusion.denoise, static_argnums=1)
     mine = denoise(params, cfg, batch["x"], sigma_B, batch["condition"])
     alike(mine, D.permute(0, 2, 3, 1))
@@ -258,38 +277,44 @@ FAMILIES = {
 }
 
 
-def pictures(name: str) -> Iterator[Row]:
+def pictures(name: str, dtype: Dtype) -> Iterator[Row]:
     """The networks, losses and batches of a config of MNIST, with AdamW."""
-    experiment = config.replace(config.load(name, CONFIGS), optim={"name": "adamw"})
+    exact = config.load(name, CONFIGS).model
+    experiment = config.replace(
+        config.load(name, CONFIGS), optim={"name": "adamw"}, model={"dtype": dtype}
+    )
     check, build, make_step = FAMILIES[config.family(experiment)]
     batch = noise(experiment.train.batch)
     params, turn, counted = ours(experiment, PICTURES, batch)
-    check(experiment.model, randomise(params), batch)
+    with peers.exact():
+        check(exact, randomise(params), batch)
     turns = {OURS: turn}
     for layout_name, layout in LAYOUTS.items():
         networks = [each.to(memory_format=layout) for each in build(experiment.model, params)]
         assert image_peers.count(networks) == count(params)
         step = make_step(experiment.model, experiment.optim, *networks, batch)
-        turns[layout_name] = repeated(step)
+        turns[layout_name] = repeated(step, dtype)
     yield Row(f"{name}, {experiment.train.batch} pictures", turns, counted)
 
 
 # --- the machine --------------------------------------------------------------------------------
 
 
-def product_limit(size: int = 2048) -> float:
+def product_limit(dtype: Dtype) -> float:
     """FLOPs a second of one large product of matrices, the best of several."""
-    A = jnp.ones((size, size))
+    size = 2048 if jax.default_backend() == "cpu" else 8192
+    A = jax.random.normal(jax.random.key(0), (size, size), dtype)
     product = jax.jit(jnp.matmul)
     product(A, A).block_until_ready()
     return 2 * size**3 / best(lambda: product(A, A).block_until_ready())
 
 
 def copy_limit(megabytes: int = 256) -> float:
-    """Bytes a second read and written by a copy in memory, the best of several."""
-    source = np.ones(megabytes * 2**20, np.uint8)
-    target = np.empty_like(source)
-    return 2 * source.nbytes / best(lambda: np.copyto(target, source))
+    """Bytes a second read and written where JAX works, the best of several."""
+    source = jnp.ones(megabytes * 2**18)
+    negative = jax.jit(jnp.negative)
+    negative(source).block_until_ready()
+    return 2 * source.nbytes / best(lambda: negative(source).block_until_ready())
 
 
 def best(work: Callable[[], object], repeats: int = 7) -> float:
@@ -302,27 +327,29 @@ def best(work: Callable[[], object], repeats: int = 7) -> float:
 
 
 def main() -> None:
-    table = rows()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=table, default=list(table))
+    parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16")
     args = parser.parse_args()
     cli.keep_memory()  # as every command does
-    limit = product_limit()
+    peers.share_device()
+    dtype: Dtype = "bfloat16" if args.bf16 else "float32"
+    limit = product_limit(dtype)
     print(
         f"{benchmarks.machine('jax', 'torch')}; PyTorch threads {torch.get_num_threads()}; "
-        f"median of {args.repeats} turns of {TURN} steps; "
-        f"limit: {limit / 1e9:.0f} GFLOP/s, copies {copy_limit() / 1e9:.0f} GB/s"
+        f"{dtype}; median of {args.repeats} turns of {TURN} steps; "
+        f"limit: {limit / 1e9:,.0f} GFLOP/s, copies {copy_limit() / 1e9:,.0f} GB/s"
     )
     benchmarks.header("step", "by", "ms", "ours / theirs", "of the limit")
     for name in args.only:
-        for row in table[name]():
+        for row in ROWS[name](dtype):
             medians = race(row.turns, args.repeats)
             for who, seconds in medians.items():
                 ratio = "" if who == OURS else f"{medians[OURS] / seconds:.2f}x"
                 # Another model has other FLOPs; that of nanoGPT nearly the same.
                 share = f"{row.flops * TURN / seconds / limit:.0%}"
-                benchmarks.row(row.name, who, f"{seconds / TURN * 1e3:.1f}", ratio, share)
+                benchmarks.row(row.name, who, f"{seconds / TURN * 1e3:.2f}", ratio, share)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import itertools
 import os
 import sys
 from collections.abc import Callable
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 from creagen_jax import usercache
@@ -35,14 +37,26 @@ def keep_memory() -> None:
     """Memory that was freed stays with the process, where that is glibc's to decide.
 
     It gives large pieces back at once, and XLA frees the room of a program behind each call: the
-    next call would touch new pages only, which takes up to a quarter of its time on a CPU.
+    next call would touch new pages only, which takes up to a quarter of its time on a CPU. Where
+    there may be an accelerator nothing is done: compiling for a GPU, by many threads at once, all
+    but stands still with one arena.
     """
+    if not only_cpu():
+        return
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another system, another libc
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(M_TOP_PAD, 2**26)
         mallopt(M_ARENA_MAX, 1)
+
+
+def only_cpu() -> bool:
+    """True if JAX cannot or shall not find an accelerator; no device is touched to tell."""
+    asked = os.environ.get("JAX_PLATFORMS")
+    return (
+        asked == "cpu" if asked else not (entry_points(group="jax_plugins") or find_spec("libtpu"))
+    )
 
 
 def warn(text: str) -> None:
