@@ -10,7 +10,7 @@ CONFIG = Experiment(
         width=64, levels=(1, 2, 2), patch=2, sigma_data=0.6, noise_mean=0.0, source_dropout=0.1
     ),
     optim=Optim(name="muon", learning_rate=2e-3, final=0.0, ema=0.995),
-    train=Train(steps=3500, batch=64, eval_every=500, sample_every=500, save_every=500),
+    train=Train(steps=1500, batch=64, eval_every=250, sample_every=250, save_every=250),
 )
 
 SMOKE = replace(

@@ -6,7 +6,9 @@ from creagen_jax.models import seq2seq
 
 CONFIG = Experiment(
     data=music.Config(source="chorales", harmonise=True, steps=2, length=384, transpose=6),
-    model=seq2seq.Config(cell="transformer", width=128, depth=3, context=384, dropout=0.1),
+    model=seq2seq.Config(
+        cell="transformer", width=128, depth=3, context=384, stride=3, dropout=0.1
+    ),
     optim=Optim(name="muon", learning_rate=3e-3, final=0.0, ema=0.99),
     train=Train(steps=1500, batch=16, eval_every=150, sample_every=500, save_every=150),
 )

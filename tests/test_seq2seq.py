@@ -25,8 +25,9 @@ KINDS = {
     "lstm without attention": {"cell": "lstm", "attention": False},
     "gru without attention": {"cell": "gru", "depth": 2, "attention": False},
     "transformer": {"cell": "transformer", "depth": 2, "heads": 2, "context": 8},
+    "transformer in step": {"cell": "transformer", "heads": 2, "context": 8, "stride": 2},
 }
-LOOKING = ("lstm", "gru", "transformer")  # those with attention
+LOOKING = ("lstm", "gru", "transformer", "transformer in step")  # those with attention
 every = pytest.mark.parametrize("kind", KINDS)
 looking = pytest.mark.parametrize("kind", LOOKING)
 
@@ -351,6 +352,13 @@ def test_a_target_ends_with_the_context():
         np.testing.assert_array_equal(softmax(logits, axis=-1), np.tile(np.eye(V)[END], (B, 1)))
 
 
+def test_equal_places_of_a_source_are_told_apart_only_with_a_stride():
+    batch = jax.tree.map(jnp.asarray, make_batch()) | {"source": jnp.full((B, S), 2)}
+    for kind, same in (("transformer", True), ("transformer in step", False)):
+        weights_BTS = seq2seq.alignments(trained(kind), config(kind), batch)
+        assert np.allclose(weights_BTS, 1 / S, atol=1e-5) == same
+
+
 def test_what_does_not_fit_is_a_users_mistake():
     no_source = dataclasses.replace(SPEC, source=0, source_vocab=0)
     for kind, changes, spec, words in (
@@ -361,6 +369,8 @@ def test_what_does_not_fit_is_a_users_mistake():
         ("transformer", {"width": 6}, SPEC, "model.width"),
         ("transformer", {"context": T - 1}, SPEC, f"--model.context {T}"),
         ("transformer", {"attention": False}, SPEC, "--model.cell"),
+        ("gru", {"stride": 3}, SPEC, "model.stride"),
+        ("transformer", {"stride": -1}, SPEC, "model.stride"),
     ):
         with pytest.raises(UserError, match=words):
             seq2seq.init(jax.random.key(0), config(kind, **changes), spec, optax.identity())

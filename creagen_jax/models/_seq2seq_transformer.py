@@ -6,7 +6,8 @@
     memory = norm(x)    or    logits = head(norm(x))
 
 As in the family `transformer`: rotary positions in self-attention, RMS norms without gain, norms on
-queries and keys, squared ReLU, no biases, and output projections that start at zero.
+queries and keys, squared ReLU, no biases, and output projections that start at zero. With `stride`
+cross-attention has rotary positions, too.
 
 Letters: B batch, S source, T target, V vocabulary, C classes, D width, N heads, K head width.
 """
@@ -69,7 +70,8 @@ class Encoder(nn.Module):
         for layer in range(cfg.depth):
             kv = self.param(f"memory{layer}", INWARD, (cfg.width, 2 * cfg.width))
             k, v = _project(x_BSD, kv, 2, cfg.heads)
-            keys.append(rms_norm(k))
+            k = rms_norm(k)
+            keys.append(rotary(k, position_1S * cfg.stride) if cfg.stride else k)
             values.append(v)
         return {"mask": mask_BS, "keys": tuple(keys), "values": tuple(values)}
 
@@ -109,7 +111,7 @@ class Decoder(nn.Module):
             x_BTD += dropout(next(rngs), y_BTD, cfg.dropout)
             cross = CrossAttention(cfg, name=f"cross{layer}")
             keys_BSNK, values_BSNK = memory["keys"][layer], memory["values"][layer]
-            y_BTD, weights_BTS = cross(x_BTD, keys_BSNK, values_BSNK, memory["mask"])
+            y_BTD, weights_BTS = cross(x_BTD, position_BT, keys_BSNK, values_BSNK, memory["mask"])
             x_BTD += dropout(next(rngs), y_BTD, cfg.dropout)
             y_BTD = Perceptron(cfg, name=f"perceptron{layer}")(x_BTD)
             x_BTD += dropout(next(rngs), y_BTD, cfg.dropout)
@@ -152,11 +154,13 @@ class CrossAttention(nn.Module):
     cfg: Any
 
     @nn.compact
-    def __call__(self, x_BTD, keys_BSNK, values_BSNK, mask_BS):
+    def __call__(self, x_BTD, position_BT, keys_BSNK, values_BSNK, mask_BS):
         D = self.cfg.width
         query = self.param("query", INWARD, (D, D))
         (q,) = _project(rms_norm(x_BTD), query, 1, self.cfg.heads)
         q, mask_B1S = rms_norm(q), mask_BS[:, None]
+        if self.cfg.stride:
+            q = rotary(q, position_BT)
         y_BTD = dot_product_attention(q, keys_BSNK, values_BSNK, mask_B1S).reshape(x_BTD.shape)
         weights_BTS = dot_product_weights(q, keys_BSNK, mask_B1S).mean(axis=1)
         return linear(y_BTD, self.param("out", ZEROS, (D, D))), weights_BTS

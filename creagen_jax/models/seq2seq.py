@@ -50,6 +50,10 @@ class Config(config.Model):
     """Transformer: width of the perceptron's hidden layer, in multiples of the width."""
     context: int = 128
     """Transformer: tokens of a target at most, its END included."""
+    stride: int = 0
+    """Transformer: tokens of a target for each of its source, where it follows the source step by
+    step, as lower voices do a melody: cross-attention is told how far apart they are. 0: it finds
+    what it looks at by what stands there, as for words in another order."""
     dropout: float = 0.0
     """Share of units dropped behind each layer; in a Transformer behind the embeddings too."""
     label_smoothing: float = 0.0
@@ -126,7 +130,11 @@ def _check(cfg: Config, spec: Spec) -> None:
     ):
         if not 0 <= value <= 1:
             raise UserError(f"--model.{name} is {value}; choose 0 to 1")
+    if cfg.stride < 0:
+        raise UserError(f"--model.stride is {cfg.stride}; choose 0 or more")
     if cfg.cell != "transformer":
+        if cfg.stride:
+            raise UserError("--model.stride is a Transformer's: choose --model.cell transformer")
         return
     if not cfg.attention:
         raise UserError("a Transformer without attention is none: choose --model.cell gru or lstm")
