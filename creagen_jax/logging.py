@@ -11,12 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
 from tqdm import tqdm
 
 from creagen_jax import rundir
+
+# tensorboardX imports PyTorch where it is installed, which takes seconds; nothing here needs it.
+hidden = sys.modules.setdefault("torch", None) is None
+from tensorboardX.event_file_writer import EventsWriter  # noqa: E402
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # noqa: E402
+from tensorboardX.proto.summary_pb2 import Summary  # noqa: E402
+
+if hidden:
+    del sys.modules["torch"]
 
 
 class Log:

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))  # surrogates are not t
 TRAINING = "The cat sat on the mat.\nThe cat sat.\n\n床前明月光。疑是地上霜。\n" * 20
 
 
+@functools.cache
 def train(kind, text=TRAINING):
     return tokenizers.train(kind, [text], vocab=300)
 
@@ -37,6 +40,16 @@ def test_tables_count_characters_and_bytes(kind, text):
     assert tokenizer.bytes_V[ids].sum() == len(text.encode())
     assert tokenizer.chars_V[END] == tokenizer.bytes_V[END] == 1  # it stands for a newline
     assert len(tokenizer.chars_V) == len(tokenizer.bytes_V) == tokenizer.vocab
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "word"])
+@given(texts=st.lists(TEXT, max_size=5))
+def test_many_texts_at_once_are_each_text(kind, texts):
+    tokenizer = train(kind)
+    ids, sizes = tokenizer.encode_all(texts, unknown=True)
+    each = [tokenizer.encode(text, unknown=True) for text in texts]
+    assert sizes.tolist() == list(map(len, each)) and ids.dtype == np.int32
+    assert ids.tolist() == [id_ for one in each for id_ in one]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -80,11 +80,16 @@ def from_lines(
     }
     arrays, described = {}, {}
     for name, lines in splits.items():
-        ids = [tokenizer.encode(line.text, unknown=name != "train") for line in lines]
-        tokens = np.concatenate([part for line in ids for part in ([END], line, [END])])
+        texts = [line.text for line in lines]
+        ids, sizes = tokenizer.encode_all(texts, unknown=name != "train")
+        offsets = np.cumsum([0, *(sizes + 2)])
+        inside = np.ones(offsets[-1], bool)
+        inside[offsets[:-1]] = inside[offsets[1:] - 1] = False
+        tokens = np.full(offsets[-1], END, _dtype(tokenizer))
+        tokens[inside] = ids
         arrays[name] = Split(
-            tokens.astype(_dtype(tokenizer)),
-            np.cumsum([0, *(len(line) + 2 for line in ids)]),
+            tokens,
+            offsets,
             np.array([id_of_label[line.label] for line in lines], np.int32) if labels else None,
         )
         described[name] = {

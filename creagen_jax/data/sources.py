@@ -95,6 +95,8 @@ def split_of(hash_: int, shares: dict[str, float]) -> str:
 
 def split_by_hash(lines: list[Line], shares: dict[str, float]) -> dict[str, list[Line]]:
     """Moves about the given shares of the lines into splits of their own; see `split_of`."""
+    if not shares:
+        return {"train": lines}
     splits = {"train": [], **{name: [] for name in shares}}
     for line in lines:
         splits[split_of(text_hash(line.text), shares)].append(line)

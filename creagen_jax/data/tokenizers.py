@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +66,13 @@ class Tokenizer:
         """[T] int32. Raises UserError for an unseen character, unless `unknown` maps it."""
         raise NotImplementedError
 
+    def encode_all(
+        self, texts: Sequence[str], *, unknown: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of all texts, one behind the other, and how many are each one's [N]."""
+        ids = [self.encode(text, unknown=unknown) for text in texts]
+        return np.concatenate([*ids, np.empty(0, np.int32)]), np.array(list(map(len, ids)), int)
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; END is nothing, UNKNOWN and broken UTF-8 are U+FFFD."""
         return b"".join(self.pieces[i] for i in ids).decode(errors="replace")
@@ -114,6 +121,12 @@ class Char(Tokenizer):
                 f"unseen characters in this text: {len(unseen)}, distinct: {len(set(unseen))}"
             )
         return ids
+
+    def encode_all(
+        self, texts: Sequence[str], *, unknown: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        # At once: many short texts would take as many calls.
+        return self.encode("".join(texts), unknown=unknown), np.array(list(map(len, texts)), int)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -192,10 +205,11 @@ def train(kind: str | Tokenizer, chunks: Iterable[str], vocab: int = 0) -> Token
     if kind == "byte":
         return Byte()
     if kind == "char":
-        seen = np.zeros(0x110000, bool)
+        seen: set[str] = set()
         for chunk in chunks:
-            seen[_code_points(chunk)] = True
-        return Char("".join(map(chr, np.flatnonzero(seen))))
+            utf8(chunk)
+            seen.update(chunk)
+        return Char("".join(sorted(seen)))
     if kind == "word":
         return Word(tuple(sorted({word for chunk in chunks for word in _words(chunk)})))
     if kind == "bpe":
