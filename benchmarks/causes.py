@@ -4,9 +4,9 @@
 
 Products: the gradient of W in x W, x with three axes or as one of two. Convolution: the gradient of
 a kernel, by XLA's convolution and by ours. Recurrence: h U in a scan, as it stands and with the
-batch last. Attention: forward and backward under a causal mask, whole and by blocks. Memory: a step
-of an LSTM, 256 wide, as glibc has it and with `cli.keep_memory`, each in a process of its own, with
-its page faults.
+batch last. Attention: forward and backward under a causal mask, whole and by blocks. Muon: the
+updates of a block's matrices, by optax and by ours. Memory: a step of an LSTM, 256 wide, as glibc
+has it and with `cli.keep_memory`, each in a process of its own, with its page faults.
 """
 
 import resource
@@ -16,6 +16,8 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+import optax.contrib
 
 import benchmarks
 from benchmarks import steps
@@ -24,6 +26,7 @@ from creagen_jax.functional.attention import causal_attention, causal_mask, dot_
 from creagen_jax.functional.convolution import convolve
 from creagen_jax.functional.layers import linear
 from creagen_jax.models import lstm
+from creagen_jax.muon import scale_by_muon
 from creagen_jax.types import Spec
 
 TIME = 64  # steps of the scan
@@ -74,6 +77,15 @@ def gradients(attend):
     return jax.grad(lambda *qkv: jnp.square(attend(*qkv)).sum(), (0, 1, 2))
 
 
+def optax_muon() -> optax.GradientTransformation:
+    numbers = optax.contrib.MuonDimensionNumbers()
+    return optax.contrib.scale_by_muon(weight_dimension_numbers=lambda x: [numbers] * len(x))
+
+
+def updates(tx: optax.GradientTransformation, matrices: list[np.ndarray]):
+    return lambda x, state: tx.update(x, state)[0], matrices, tx.init(matrices)
+
+
 def memory(keep: bool) -> None:
     """Prints the time of a step, and its page faults."""
     if keep:
@@ -113,6 +125,9 @@ def main() -> None:
     qkv = normal(2, 1024, 6, 32), normal(2, 1024, 6, 32), normal(2, 1024, 6, 32)
     before, after = (milliseconds(gradients(f), *qkv) for f in (whole, causal_attention))
     benchmarks.row("attention: 1,024 positions, whole and by blocks", before, after)
+    matrices = [normal(192, 576), normal(192, 192), normal(192, 768), normal(768, 192)]
+    before, after = (milliseconds(*updates(tx, matrices)) for tx in (optax_muon(), scale_by_muon()))
+    benchmarks.row("Muon: updates of a block 192 wide", before, after)
 
 
 if __name__ == "__main__":

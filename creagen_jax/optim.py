@@ -5,9 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import optax
-from optax.contrib import MuonDimensionNumbers, muon
 
 from creagen_jax.config import Optim
+from creagen_jax.muon import scale_by_muon
 from creagen_jax.types import Params
 
 
@@ -24,8 +24,8 @@ def schedule(cfg: Optim, peak: float, steps: int) -> optax.Schedule:
 
 
 def make(cfg: Optim, steps: int) -> optax.GradientTransformation:
-    """The optax transformation for a run of `steps` batches. Beside Muon, whose momentum is
-    Nesterov's, optax gives AdamW the same (Dozat 2016)."""
+    """The optax transformation for a run of `steps` batches. Beside Muon AdamW has Nesterov's
+    momentum, too (Dozat 2016), and no weight decay."""
     updates = max(steps // cfg.accumulate, 1)
     rate = schedule(cfg, cfg.learning_rate, updates)
     if cfg.name == "adamw":
@@ -33,14 +33,13 @@ def make(cfg: Optim, steps: int) -> optax.GradientTransformation:
             rate, cfg.beta1, cfg.beta2, weight_decay=cfg.weight_decay, mask=_is_matrix_tree
         )
     else:
-        tx = muon(
-            schedule(cfg, cfg.muon_learning_rate, updates),
-            weight_decay=cfg.weight_decay,
-            adam_b1=cfg.beta1,
-            adam_b2=cfg.beta2,
-            adam_learning_rate=rate,
-            muon_weight_dimension_numbers=_muon_dimensions,
+        muon = optax.chain(
+            scale_by_muon(),
+            optax.add_decayed_weights(cfg.weight_decay),
+            optax.scale_by_learning_rate(schedule(cfg, cfg.muon_learning_rate, updates)),
         )
+        adam = optax.adamw(rate, cfg.beta1, cfg.beta2, weight_decay=0.0, nesterov=True)
+        tx = optax.partition({"muon": muon, "adam": adam}, _kinds)
     if cfg.clip:
         tx = optax.chain(optax.clip_by_global_norm(cfg.clip), tx)
     if cfg.accumulate > 1:
@@ -52,20 +51,17 @@ def _is_matrix_tree(params: Params) -> Params:
     return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
 
 
-def _muon_dimensions(params: Params) -> Params:
+def _kinds(params: Params) -> Params:
     """Muon for the matrices between hidden units, and for the kernels of convolutions, which are
     matrices from all their inputs to their outputs. Embeddings and the output layer map from and
     to one-hot tokens, for which the spectral norm is the wrong one: they keep AdamW
     (Jordan et al. 2024). They are told by their parameter names."""
 
-    def dimensions(path, leaf):
+    def kind(path, leaf):
         name = jax.tree_util.keystr(path)
-        if "embed" in name or "head" in name:
-            return None
-        inputs = {2: 0, 4: (0, 1, 2)}  # of a matrix, and of a kernel [h, w, C, O]
-        return MuonDimensionNumbers(inputs[leaf.ndim], -1) if leaf.ndim in inputs else None
+        return "muon" if leaf.ndim in (2, 4) and not ("embed" in name or "head" in name) else "adam"
 
-    return jax.tree_util.tree_map_with_path(dimensions, params)
+    return jax.tree_util.tree_map_with_path(kind, params)
 
 
 def average(ema: Params, params: Params, decay: float, step: jax.Array) -> Params:

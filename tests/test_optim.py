@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from creagen_jax import optim
+from creagen_jax import muon, optim
 from creagen_jax.config import Optim
 
 CONSTANT = Optim(schedule="constant", warmup=0, clip=0.0)
@@ -70,6 +71,43 @@ def test_muon_is_for_hidden_matrices_and_adam_for_all_else():
     assert singular.max() / singular.min() < 2
     for name in ("embed", "b0", "head", "embed_latent", "head_conv"):
         np.testing.assert_allclose(update[name], -0.01474 * jnp.sign(params(1)[name]), rtol=1e-3)
+
+
+@pytest.mark.parametrize("shape, rank", [((6, 20), 6), ((6, 6), 6), ((30, 90), 4)])
+def test_muon_on_a_cpu_makes_the_same_of_a_matrix(shape, rank):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(shape[0], rank)) @ np.diag(0.2 ** np.arange(rank))
+    X = jnp.float32(X @ rng.normal(size=(rank, shape[1])))
+    X /= jnp.linalg.norm(X)
+    np.testing.assert_allclose(muon.by_gram(X), muon.by_itself(X), atol=2e-3)
+
+
+def test_muon_is_that_of_optax():
+    rng = np.random.default_rng(0)
+    shapes = {"wide": (4, 9), "tall": (9, 4), "square": (5, 5), "kernel": (3, 3, 2, 6)}
+
+    def draw():
+        return {name: jnp.float32(rng.normal(size=shape)) for name, shape in shapes.items()}
+
+    where = {
+        name: optax.contrib.MuonDimensionNumbers(tuple(range(len(shape) - 1)), -1)
+        for name, shape in shapes.items()
+    }
+    weights = draw()
+    theirs = optax.contrib.muon(
+        0.1, weight_decay=0.3, muon_weight_dimension_numbers=lambda _: where
+    )
+    cfg = dataclasses.replace(CONSTANT, name="muon", muon_learning_rate=0.1, weight_decay=0.3)
+    ours = optim.make(cfg, 10)
+    states = ours.init(weights), theirs.init(weights)
+    for _ in range(3):
+        gradients = draw()
+        (mine, mine_state), (other, other_state) = (
+            jax.jit(tx.update)(gradients, state, weights)
+            for tx, state in zip((ours, theirs), states, strict=True)
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), mine, other)
+        states = mine_state, other_state
 
 
 def test_adamw_decays_matrices_and_nothing_else():
