@@ -35,11 +35,12 @@ def rotary(
 ) -> Float[Array, "B T N K"]:
     """Rotary positions (Su et al. 2021, eq. 34): turns each pair of dimensions (i, i + K/2) by
     pos / 10000^(2i/K), so that a product of queries and keys depends on their distance alone."""
-    angle = position_BT[..., None, None] * _frequencies(x_BTNK.shape[-1] // 2)  # [B, T, 1, K/2]
+    half = x_BTNK.shape[-1] // 2
+    angle = position_BT[..., None, None] * _frequencies(half)  # [B, T, 1, K/2]
     cos, sin = jnp.cos(angle), jnp.sin(angle)
-    a, b = jnp.split(x_BTNK.astype(jnp.float32), 2, axis=-1)
-    turned = jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
-    return turned.astype(x_BTNK.dtype)
+    cos, sin = jnp.concatenate([cos, cos], axis=-1), jnp.concatenate([-sin, sin], axis=-1)
+    x = x_BTNK.astype(jnp.float32)
+    return (x * cos + jnp.roll(x, half, axis=-1) * sin).astype(x_BTNK.dtype)
 
 
 def _frequencies(count: int) -> Float[Array, " count"]:
