@@ -22,8 +22,8 @@ import optax.contrib
 import benchmarks
 from benchmarks import steps
 from creagen_jax import cli
+from creagen_jax.functional import convolution
 from creagen_jax.functional.attention import causal_attention, causal_mask, dot_product_attention
-from creagen_jax.functional.convolution import convolve
 from creagen_jax.functional.layers import linear
 from creagen_jax.models import lstm
 from creagen_jax.muon import scale_by_muon
@@ -46,11 +46,6 @@ def milliseconds(function, *arguments) -> str:
 
 def gradient_of(product):
     return lambda x, W, dy: jax.vjp(lambda W: product(x, W), W)[1](dy)[0]
-
-
-def xla_convolve(x, W):
-    layout = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, W, (1, 1), "SAME", dimension_numbers=layout)
 
 
 def scanned(h_BK, U_KG):
@@ -117,7 +112,8 @@ def main() -> None:
     before, after = (milliseconds(gradient_of(f), *given) for f in (jnp.matmul, linear))
     benchmarks.row("products: gradient of W, 192 x 768, 3,072 rows", before, after)
     given = normal(64, 14, 14, 192), normal(3, 3, 192, 64), normal(64, 14, 14, 64)
-    before, after = (milliseconds(gradient_of(f), *given) for f in (xla_convolve, convolve))
+    convolutions = convolution._plain, convolution.convolve
+    before, after = (milliseconds(gradient_of(f), *given) for f in convolutions)
     benchmarks.row("convolution: gradient of W, 3 x 3 x 192 x 64, 64 x 14 x 14", before, after)
     h_BK, U_KG = normal(32, 512), normal(512, 2048)
     before, after = milliseconds(scanned, h_BK, U_KG), milliseconds(scanned_turned, h_BK.T, U_KG)

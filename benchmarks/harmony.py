@@ -22,6 +22,7 @@ import benchmarks
 from creagen_jax import cli, generation
 from creagen_jax.creativity.estimate import wilson
 from creagen_jax.data import music
+from creagen_jax.data.music_codec import HarmonyCodec
 from creagen_jax.data.music_tokens import DURATION, ONSET, PART, Piece
 from creagen_jax.sampling.filters import Sampling
 from creagen_jax.types import UserError
@@ -39,7 +40,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     model, dataset = generation.load(args.run, args.checkpoint), generation.training_data(args.run)
-    if not generation.reads_source(model.codec):
+    if not isinstance(model.codec, HarmonyCodec):
         raise UserError(f"{args.run} is no run of harmonise_seq2seq")
     above, below = music.sources(dataset, "test"), music.texts(dataset, "test")
     codec, late = model.codec, dataset.codec.form.steps

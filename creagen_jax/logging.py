@@ -16,12 +16,12 @@ from tqdm import tqdm
 from creagen_jax import rundir
 
 # tensorboardX imports PyTorch where it is installed, which takes seconds; nothing here needs it.
-hidden = sys.modules.setdefault("torch", None) is None
+_hidden = sys.modules.setdefault("torch", None) is None
 from tensorboardX.event_file_writer import EventsWriter  # noqa: E402
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # noqa: E402
 from tensorboardX.proto.summary_pb2 import Summary  # noqa: E402
 
-if hidden:
+if _hidden:
     del sys.modules["torch"]
 
 
