@@ -300,6 +300,7 @@ def test_damaged_files_are_named(voiced, tmp_path):
         (lambda p: (p / "x.txt").write_text("a"), {"path": "x.txt"}, "x.txt is no music .* .mid"),
         (lambda p: (p / "x.mid").write_text("a"), {"path": "x.mid"}, r"x.mid \(it ends too soon"),
         (lambda p: (p / "x.mid").write_text("Is this music? " * 9), {}, "not a MIDI file"),
+        (lambda p: (p / "x.abc").write_text("\n"), {}, r"x.abc, tune 1 \(it is empty\)"),
         (lambda p: (p / "曲.mxl").write_bytes(b"PK"), {}, r"曲.mxl \(music21 cannot read it"),
         (lambda p: (p / "x.json").write_text("[1]"), {"path": "x.json"}, "holds no frames"),
         (lambda p: (p / "x.npz").write_bytes(b"a"), {"path": "x.npz"}, "holds no voices"),

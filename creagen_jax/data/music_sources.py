@@ -310,6 +310,8 @@ def _scores(given: str | Path, form: str | None) -> list[Found]:
             "reading ABC and MusicXML needs music21: pip install 'creagen_jax[music]'; "
             "MIDI is read without"
         ) from None
+    if not str(given).strip():  # music21 would take it for a folder
+        raise DamagedError("it is empty")
     try:
         parsed = converter.parse(given, format=form, forceSource=True)
         played = parsed.recurse().getElementsByClass(instrument.Instrument)
