@@ -66,10 +66,10 @@ class Config:
     """Temperatures, such as 0.7 1.0 1.3: quality against diversity of text that the runs write; of
     a run of text_gan also before its adversarial phase."""
     samples: str = ""
-    """Instead of a run: generated items, a file or folder of text, one item a line; or a folder or
-    .npz of pictures."""
+    """Generated items that are judged instead of a run's own: a file or folder of what RUN has
+    learnt from; or, without RUN, text, one item a line, or a folder or .npz of pictures."""
     train: str = ""
-    """The training items that belong to --samples, likewise."""
+    """The training items that belong to --samples without RUN, likewise."""
     heldout: str = ""
     """Held-out items that belong to --samples, likewise; or that --frontier compares with."""
     features: str = ""
@@ -92,7 +92,8 @@ def run(runs: Sequence[Path], request: Request, cfg: Config, *, say: Say = print
         return _audit(cfg)
     out = Path(cfg.out) if cfg.out else runs[0]
     if cfg.samples:
-        found = of_files(cfg)
+        _check_drawing(runs, request, cfg)
+        found = of_others(runs[0], request, cfg) if runs else of_files(cfg)
     elif cfg.frontier:
         return _frontier(runs, request, cfg, out, say)
     elif len(runs) == 1 and not cfg.sweep and not cfg.checkpoints:
@@ -109,18 +110,27 @@ def _check(runs: Sequence[Path], cfg: Config) -> None:
         "--samples": bool(cfg.samples),
         "--audit": bool(cfg.audit),
     }
-    if sum(modes.values()) != 1:
+    if not any(modes.values()) or (cfg.audit and sum(modes.values()) > 1):
         given = " and ".join(name for name, on in modes.items() if on) or "nothing"
         raise UserError(
-            f"{given} given; choose one: RUN [RUN ...], --samples FILE --train FILE "
-            "[--heldout FILE] --out DIR, or --audit DATA"
+            f"{given} given; choose one: RUN [RUN ...], RUN --samples FILE --out DIR, --samples "
+            "FILE --train FILE [--heldout FILE] --out DIR, or --audit DATA"
         )
-    if cfg.samples and not (cfg.train and cfg.out):
+    if cfg.samples and not runs and not (cfg.train and cfg.out):
         raise UserError(
-            "--samples needs --train FILE and --out DIR, and better --heldout FILE, too"
+            "--samples needs RUN, whose data they are held against, and --out DIR; or --train FILE "
+            "and --out DIR, and better --heldout FILE, too"
         )
-    if not cfg.samples and (cfg.train or (cfg.heldout and not cfg.frontier)):
-        raise UserError("--train and --heldout go with --samples; a run knows its own data")
+    if cfg.samples and not cfg.out:
+        raise UserError("--samples needs --out DIR: RUN has a report of its own")
+    if cfg.samples and (len(runs) > 1 or cfg.sweep or cfg.checkpoints or cfg.frontier):
+        raise UserError(
+            "--samples takes one RUN at most, and none of --sweep, --checkpoints and --frontier"
+        )
+    if (runs or not cfg.samples) and (cfg.train or (cfg.heldout and not cfg.frontier)):
+        raise UserError(
+            "--train and --heldout go with --samples without RUN; a run knows its own data"
+        )
     if cfg.frontier and (not runs or cfg.sweep or cfg.checkpoints or cfg.features):
         raise UserError(
             "--frontier takes RUN [RUN ...] of text, and none of --sweep, --checkpoints and "
@@ -138,13 +148,41 @@ def _check(runs: Sequence[Path], cfg: Config) -> None:
         raise UserError(f"--num is {cfg.num}; choose 1 or more, or 0 for the default")
 
 
+def _check_drawing(runs: Sequence[Path], request: Request, cfg: Config) -> None:
+    """Raises UserError for flags of drawing, where nothing is drawn; --label names the data."""
+    usual = request_of(runs)
+    if runs:
+        usual = dataclasses.replace(usual, label=request.label)
+    drawn = {"--num": cfg.num, "--checkpoint": cfg.checkpoint != Config.checkpoint}
+    drawn["flags of sample.py"] = request != usual
+    if given := [name for name, on in drawn.items() if on]:
+        raise UserError(f"{given[0]} cannot go with --samples, which are not drawn from a run")
+
+
 # --- one report ----------------------------------------------------------------------------------
 
 
 def of_run(run: Path, request: Request, cfg: Config, *, say: Say = print) -> record.Report:
     """Draws samples from a run and judges them."""
     drawn = draw(run, request, cfg, cfg.checkpoint, say)
-    return drawn.judge(bench(drawn, request, cfg), run.name, probe=not cfg.fast)
+    return drawn.judge(bench(drawn, request, cfg), run.name, full=not cfg.fast)
+
+
+def of_others(run: Path, request: Request, cfg: Config) -> record.Report:
+    """Judges items in files, whoever made them, as if they were of a run.
+
+    Raises UserError for files of another kind than the run's data, or a run that answers sources.
+    """
+    modality = data.get(config.modality(rundir.read(run)["experiment"]))
+    codec, settings = modality.load_codec(rundir.codec(run)), {"samples": cfg.samples}
+    if not generation.writes_text(codec):
+        items = judging_pictures.others(modality, codec, cfg.samples)
+        drawn = Drawn(run, codec, items, [], settings)
+    elif generation.reads_source(codec):
+        raise UserError(f"{run} answers sources, and --samples do not tell what they answer")
+    else:
+        drawn = Drawn(run, codec, *material.others(modality, codec, cfg.samples), settings)
+    return drawn.judge(bench(drawn, request, cfg), Path(cfg.samples).name, full=not cfg.fast)
 
 
 def of_files(cfg: Config) -> record.Report:
@@ -170,20 +208,21 @@ def _how(cfg: Config) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Drawn:
-    """Samples of a run."""
+    """Samples of a run, or of files that are judged as if they were."""
 
     run: Path
-    model: generation.Model
+    codec: Any
     items: list[str] | Pictures  # what the model itself made: what it was given is not its own
     labels: list[str]  # of texts; of pictures they are in the items
     settings: dict[str, Any]
+    model: generation.Model | None = None  # that drew them
     asked: pairing.Questions | None = None  # what each item was written from, where that is so
     prompts: tuple[str, ...] = ()  # what each picture was drawn from, where that is so
 
-    def judge(self, on: Bench, title: str, *, probe: bool) -> record.Report:
-        """Their report; with `probe` the model itself is questioned, too, and all is measured."""
+    def judge(self, on: Bench, title: str, *, full: bool) -> record.Report:
+        """Their report; if it is full all is measured, and the model itself is questioned, too."""
         found, modality = {}, config.modality(rundir.read(self.run)["experiment"])
-        if probe:
+        if full and self.model:
             dataset = generation.training_data(self.run)
             if held := next((name for name in dataset.splits if name != "train"), ""):
                 found = probing.probe(self.model, modality, dataset, held, seed=on.seed)
@@ -191,13 +230,13 @@ class Drawn:
                 told = retrieving.scores(dataset, self.items.images, self.prompts, seed=on.seed)
                 found = {name: found.get(name, {}) | told[name] for name in told}
         if self.asked:
-            scores = pairing.scores(self.model.codec, self.items, self.asked, seed=on.seed)
+            scores = pairing.scores(self.codec, self.items, self.asked, seed=on.seed)
             found = {**found, "model": {**scores, **found.get("model", {})}}
         how = {
             "title": title,
             "protocol": {"run": str(self.run), "sampling": self.settings},
             "probed": found,
-            "full": probe,
+            "full": full,
         }
         if isinstance(self.items, Pictures):
             return judging_pictures.judge(on, self.items, **how)
@@ -205,11 +244,10 @@ class Drawn:
         if self.asked:
             how |= {"sources": self.asked.sources, "references": self.asked.references}
             how["alignments"] = pairing.alignments(self.model, self.items, self.asked)
-        codec = self.model.codec
-        if hasattr(codec, "exhibit"):
+        if hasattr(self.codec, "exhibit"):
             sources = self.asked.sources if self.asked else [None] * len(self.items)
-            how["exhibit"] = lambda i: codec.exhibit(self.items[i], sources[i])
-        return judging.judge(on, material.judged(codec, self.items), **how)
+            how["exhibit"] = lambda i: self.codec.exhibit(self.items[i], sources[i])
+        return judging.judge(on, material.judged(self.codec, self.items), **how)
 
 
 def draw(run: Path, request: Request, cfg: Config, which: str, say: Say) -> Drawn:
@@ -229,10 +267,10 @@ def draw(run: Path, request: Request, cfg: Config, which: str, say: Say) -> Draw
                 labels = np.array([model.codec.label_id(each.label) for each in samples], np.int32)
             waves = np.stack([each.text for each in samples])
             items = judging_pictures.seen(model.codec, waves, labels)
-            return Drawn(run, model, items, [], samples[0].settings)
+            return Drawn(run, model.codec, items, [], samples[0].settings, model)
         texts = [sample.text[sample.given :] for sample in samples]
         labels = [sample.label or "" for sample in samples]
-        return Drawn(run, model, texts, labels, samples[0].settings, asked)
+        return Drawn(run, model.codec, texts, labels, samples[0].settings, model, asked)
     num = cfg.num or (PICTURES // FAST if cfg.fast else PICTURES)
     if generation.reads_source(model.codec) and not request.prompt:
         asked = retrieving.questions(generation.training_data(run))
@@ -244,7 +282,7 @@ def draw(run: Path, request: Request, cfg: Config, which: str, say: Say) -> Draw
         labels = np.concatenate([part.labels for part in parts])
     prompts = tuple(prompt for part in parts for prompt in part.prompts or ())
     items = judging_pictures.seen(model.codec, images, labels)
-    return Drawn(run, model, items, [], parts[0].settings, prompts=prompts)
+    return Drawn(run, model.codec, items, [], parts[0].settings, model, prompts=prompts)
 
 
 def _questions(run: Path, request: generation.Request, num: int) -> pairing.Questions:
@@ -267,7 +305,7 @@ def bench(drawn: Drawn, request: Request, cfg: Config) -> Bench:
     if cfg.features:
         raise UserError(f"--features is for pictures; {drawn.run} holds text")
     found = material.of_run(drawn.run, request)
-    texts = material.judged(drawn.model.codec, drawn.items)
+    texts = material.judged(drawn.codec, drawn.items)
     return judging.bench(found, texts, seed=cfg.seed, fast=cfg.fast)
 
 
@@ -301,7 +339,7 @@ def sweep(run: Path, request: Request, cfg: Config, *, say: Say = print) -> tupl
         say(f"{setting} {value} ...")
         drawn = draw(run, asked, cfg, cfg.checkpoint, say)
         on = on or bench(drawn, request, cfg)
-        rows.append((value, drawn.judge(on, run.name, probe=False)))
+        rows.append((value, drawn.judge(on, run.name, full=False)))
     yields = [(found.creative_yield.absolute.value or 0, label) for label, found in rows]
     page = series.render(
         f"{run.name} by {setting}",
@@ -363,7 +401,7 @@ def along_training(
         say(f"step {step} ...")
         drawn = draw(run, request, cfg, str(step), say)
         on = on or bench(drawn, request, cfg)
-        rows.append((str(step), drawn.judge(on, run.name, probe=False)))
+        rows.append((str(step), drawn.judge(on, run.name, full=False)))
     onset = series.onset(steps, [found.profile["novelty"] for _, found in rows])
     begins = "No checkpoint copies more than held-out data do."
     if onset is not None:
@@ -392,7 +430,7 @@ def compare(
         say(f"{run} ...")
         drawn = draw(run, request, cfg, cfg.checkpoint, say)
         on = on or bench(drawn, request, cfg)
-        rows.append((str(run), drawn.judge(on, str(run), probe=not cfg.fast)))
+        rows.append((str(run), drawn.judge(on, str(run), full=not cfg.fast)))
     return series.render("Runs compared", rows), rows
 
 

@@ -89,42 +89,32 @@ def of_files(samples: str, train: str, heldout: str) -> tuple[Material, Pictures
     """
     image = data.get("image")
     dataset = image.load(image.Config(path=train, validation=0.0, test=0.0))
-    height, width, channels = dataset.codec.shape
-    alone = image.Config(
-        height=height,
-        width=width,
-        color="grey" if channels == 1 else "rgb",
-        validation=0.0,
-        test=0.0,
-        probe=0.0,
-    )
-
-    def read(path: str) -> Pictures:
-        found = image.load(dataclasses.replace(alone, path=path))
-        part, labels = found.splits["train"], None
-        if part.labels is not None and dataset.codec.labels:
-            ids = np.array([dataset.codec.label_id(name) for name in found.codec.labels])
-            labels = ids[part.labels].astype(np.int32)
-        return Pictures(np.asarray(part.images), labels)
-
     found = _of_dataset(train, dataset, image)
     if heldout:
-        found = dataclasses.replace(found, heldout=read(heldout))
-    return found, read(samples)
+        found = dataclasses.replace(found, heldout=others(image, dataset.codec, heldout))
+    return found, others(image, dataset.codec, samples)
+
+
+def others(modality: ModuleType, codec: Any, path: str) -> Pictures:
+    """Other files, cut as the data of a codec are. Raises UserError for what cannot be read, is
+    empty, or has a label that the codec does not know."""
+    source, dataset = modality.like(codec, path)
+    labels = dataset.splits["train"].labels
+    if labels is not None and codec.labels:
+        ids = np.array([codec.label_id(name) for name in dataset.codec.labels], np.int32)
+        labels = ids[labels]
+    return seen(codec, _samples(source, dataset, "train"), labels if codec.labels else None)
 
 
 def _of_dataset(title: str, dataset: Any, modality: ModuleType) -> Material:
-    def samples(name: str) -> np.ndarray:
-        known = hasattr(modality, "samples")
-        return modality.samples(dataset, name) if known else dataset.splits[name].images
-
     def part(*names: str) -> Pictures:
         names = [name for name in names if name in dataset.splits]
         if not names:
             return _some(part("train"), np.arange(0))
         labels = [dataset.splits[name].labels for name in names]
         labels = None if labels[0] is None else np.concatenate(labels)
-        return seen(dataset.codec, np.concatenate([*map(samples, names)]), labels)
+        samples = np.concatenate([_samples(modality, dataset, name) for name in names])
+        return seen(dataset.codec, samples, labels)
 
     about = dataset.fingerprint
     # A split that the set came with may have another source, such as other writers: only pictures
@@ -140,6 +130,13 @@ def _of_dataset(title: str, dataset: Any, modality: ModuleType) -> Material:
         protocol={name: about[name] for name in ("source", "sha256", "shape")},
         codec=dataset.codec,
     )
+
+
+def _samples(modality: ModuleType, dataset: Any, split: str) -> np.ndarray:
+    """A split as its codec decodes samples."""
+    if hasattr(modality, "samples"):
+        return modality.samples(dataset, split)
+    return np.asarray(dataset.splits[split].images)
 
 
 def bench(

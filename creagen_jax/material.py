@@ -57,6 +57,17 @@ def of_files(train: str, heldout: str) -> Material:
     return dataclasses.replace(found, heldout=lines(heldout) if heldout else [])
 
 
+def others(modality: ModuleType, codec: Any, path: str) -> tuple[list[str], list[str]]:
+    """Texts from files that stand for what those of a codec do, and their labels or "".
+
+    Raises UserError for what cannot be read or is empty.
+    """
+    source, dataset = modality.like(codec, path)
+    texts, ids = source.texts(dataset, "train"), dataset.splits["train"].labels
+    names = [""] * len(texts) if ids is None else [dataset.codec.labels[i] for i in ids]
+    return texts, names
+
+
 def lines(path: str) -> list[str]:
     """The lines of a text file or folder, or each `text` of .jsonl and .csv. Raises UserError."""
     found = [line.text for line in sources.files(path, "line").splits["train"]]

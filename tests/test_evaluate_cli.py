@@ -11,7 +11,7 @@ import helpers
 import numpy as np
 import pytest
 
-from creagen_jax import cli, evaluation, judging, rundir
+from creagen_jax import cli, evaluation, generation, judging, rundir
 from creagen_jax.creativity import record, text
 
 ROOT = Path(__file__).parent.parent
@@ -157,6 +157,24 @@ def test_any_programs_output(command, folder, tmp_path):
     assert found[0].protocol["items"]["generated"] == 100
 
 
+def test_samples_in_files_are_judged_as_those_of_a_run(command, folder, tmp_path):
+    run = folder / "markov"
+    rows = (folder / "rows.jsonl").read_text().splitlines()
+    drawn = evaluation.draw(run, generation.Request(), evaluation.Config(num=40), "best", print)
+    made = [{"text": t, "label": of} for t, of in zip(drawn.items, drawn.labels, strict=True)]
+    found = {}
+    for name, lines in {"drawn": map(json.dumps, made), "copies": rows}.items():
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+        files = ("--samples", tmp_path / f"{name}.jsonl", "--out", tmp_path / name)
+        assert command(run, *files, "--fast")[0] == 0
+        found[name] = record.from_json(read(tmp_path / name / "report.json"))
+    assert command(run, "--num", 40, "--fast", "--out", tmp_path)[0] == 0
+    own = record.from_json(read(tmp_path / "report.json"))
+    assert found["drawn"].profile == own.profile and found["drawn"].metrics == own.metrics
+    assert found["drawn"].protocol["sampling"] == {"samples": str(tmp_path / "drawn.jsonl")}
+    assert found["copies"].profile["novelty"].value < own.profile["novelty"].value
+
+
 def test_without_heldout_nothing_is_claimed(command, folder, tmp_path):
     files = ("--samples", folder / "mine.txt", "--train", folder / "train.txt", "--out", tmp_path)
     code, out, _ = command(*files, "--fast")
@@ -260,7 +278,14 @@ def test_help_and_no_arguments(command, mistake):
         (("markov", "--label", "z"), "no label 'z'"),
         (("markov", "--prompt", "Q"), "Q"),
         (("markov", "--temperature", -1), "temperature is -1"),
-        (("markov", "--samples", "mine.txt"), "choose one"),
+        ((), "nothing given; choose one"),
+        (("markov", "--samples", "mine.txt"), "needs --out DIR"),
+        (("markov", "--samples", "mine.txt", "--out", "o", "--train", "t"), "without RUN"),
+        (("markov", "--samples", "mine.txt", "--out", "o", "--num", 5), "--num cannot go with"),
+        (("markov", "--samples", "mine.txt", "--out", "o", "--temperature", 2), "flags of sample"),
+        (("markov", "lstm", "--samples", "mine.txt", "--out", "o"), "one RUN at most"),
+        (("markov", "--samples", "gone.txt", "--out", "o"), "no such file"),
+        (("markov", "--samples", "empty.txt", "--out", "o"), "empty.txt"),
         (("markov", "--audit", "mine.txt"), "choose one"),
         (("markov", "--train", "train.txt"), "go with --samples"),
         (("markov", "--unit", "line"), "--unit goes with --audit"),
@@ -277,7 +302,8 @@ def test_help_and_no_arguments(command, mistake):
         (("markov", "--sweep", "temperature", "nan"), "temperature is nan"),
         (("markov", "words"), "different data"),
         (("markov", "nowhere"), "no config.json"),
-        (("--samples", "mine.txt"), "needs --train"),
+        (("--samples", "mine.txt"), "needs RUN"),
+        (("--samples", "mine.txt", "--train", "train.txt", "--out", "o", "--label", "a"), "flags"),
         (("--samples", "mine.txt", "--train", "train.txt"), "--out"),
         (("--samples", "mine.txt", "--train", "gone.txt", "--out", "o"), "no such file"),
         (("--samples", "mine.txt", "--train", "empty.txt", "--out", "o"), "empty.txt"),

@@ -119,6 +119,16 @@ def test_a_run_is_judged(run, command):
     assert "<img" in (run / "report.html").read_text()
 
 
+def test_samples_in_files_are_judged_as_those_of_a_run(run, command, digits, tmp_path):
+    files = {name: ("--samples", digits / f"{name}.npz") for name in ("train", "fresh")}
+    found = {}
+    for name, flags in files.items():
+        assert command(run, *flags, "--out", tmp_path / name, "--fast")[0] == 0
+        found[name] = record.from_json(json.loads((tmp_path / name / "report.json").read_text()))
+        assert found[name].classes
+    assert found["train"].profile["novelty"].high < found["fresh"].profile["novelty"].low
+
+
 def test_the_loss_of_a_diffusion_model_is_questioned(run):
     request = {"gan": Drawing, "diffusion": Denoising}[run.name]()
     found = evaluation.of_run(run, request, evaluation.Config(num=30))

@@ -12,6 +12,7 @@ A modality is a module of pure functions:
     units(totals)                              -> {"loss": nats per token, or a mean per example}
     save(dataset, folder)                      writes what sampling needs of the data
     load_codec(folder)                         -> Codec: from and to text, pictures, ...
+    like(codec, path)                          -> (module, Dataset) of other files, all in "train"
 
 if texts stand for something else, such as music, their codec has
 

@@ -6,14 +6,15 @@ import dataclasses
 import functools
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
 
-from creagen_jax import config
 from creagen_jax.data import (
     audio_files,
     audio_sources,
@@ -36,7 +37,7 @@ FULL_SCALE = 32767  # the 16-bit sample that stands for 1
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(config.Data):
+class Config(sources.Parts):
     """Where the recordings are, how each becomes a clip, and what a model sees of it."""
 
     source: str = "tones"
@@ -61,14 +62,6 @@ class Config(config.Data):
     """Samples of a frame, at least two hops."""
     order: Literal["random", "sequential"] = "random"
     """Of tokens: shuffled epochs, or every clip once and in order."""
-    labels: bool = True
-    """Condition on the recordings' labels, if they have any."""
-    validation: float = 0.15
-    """Share of the training clips held out for validation, if the set has no such split."""
-    test: float = 0.15
-    """Share held out for the test, likewise."""
-    probe: float = 0.1
-    """Share held out for the feature network of the evaluation, likewise."""
     shift: float = 0.0
     """Augmentation of the array: move a clip by up to this many seconds in both directions."""
 
@@ -215,6 +208,24 @@ def load(cfg: Config, *, cache: str | os.PathLike | None = None) -> Dataset:
     )
     fingerprint = {**store.fingerprint, "rate": cfg.rate, "trim": cfg.trim}
     return Dataset(cfg, codec, cut.samples, store.splits, fingerprint)
+
+
+def like(codec: Codec, path: str) -> tuple[ModuleType, Dataset]:
+    """Other clips, cut as those of a codec are, all in "train". Raises UserError as `load`."""
+    cut, mel = codec.cut, codec.mel
+    cfg = Config(
+        path=path,
+        rate=cut.rate,
+        seconds=cut.samples / cut.rate,
+        channels="stereo" if cut.channels == 2 else "mono",
+        trim=cut.trim,
+        form=codec.form,
+        bands=mel.bands,
+        hop=mel.hop,
+        window=mel.window,
+        **sources.WHOLE,
+    )
+    return sys.modules[__name__], load(cfg)
 
 
 def _cut(cfg: Config) -> Cut:

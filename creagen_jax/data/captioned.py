@@ -18,7 +18,6 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from creagen_jax import config
 from creagen_jax.data import (
     batching,
     caching,
@@ -40,26 +39,14 @@ EXAMPLES = 32  # held-out captions that a codec keeps
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(config.Data):
+class Config(cutting.Framed):
     """Where the pictures are, how each becomes an array, and how captions become tokens."""
 
     path: str = ""
     """Folder of pictures with captions.tsv, .csv or .jsonl (`file`, `caption`) or metadata.jsonl or
     .csv (`file_name`, `text`); without a table, file names are captions: red_apple_2.png."""
-    height: int = 0
-    """H, in pixels; 0: as the width, or as the pictures are if both are 0."""
-    width: int = 0
-    """W, in pixels; 0: as the height."""
     color: Literal["auto", "grey", "rgb"] = "auto"
     """One channel or three; auto: grey if all pictures are."""
-    background: str = "white"
-    """Colour behind transparency and around padded pictures: a name, or #rrggbb."""
-    fit: Literal["crop", "pad"] = "crop"
-    """For pictures of another aspect: cut their edges off, or pad them with the background."""
-    flip: bool = False
-    """Augmentation: mirror half of the pictures from left to right."""
-    shift: int = 0
-    """Augmentation: move by up to this many pixels in both directions, repeating the edge."""
     tokenizer: Literal["char", "byte", "bpe", "word"] = "bpe"
     """A token is a character, a UTF-8 byte, a piece found by byte-pair encoding, or a word."""
     vocab: int = 2048
@@ -163,16 +150,16 @@ def load(cfg: Config, *, cache: str | os.PathLike | None = None) -> Dataset:
     return Dataset(cfg, codec, pictures, store.labels, source_KS, about)
 
 
+like = image.like  # other pictures need no captions
+
+
 def _check(cfg: Config) -> None:
     if not cfg.path:
         raise UserError("no pictures: give a folder of pictures with captions as --data.path")
     sources.shares(cfg, "validation", "test", "probe")
-    for name in ("height", "width", "shift"):
-        if getattr(cfg, name) < 0:
-            raise UserError(f"--data.{name} is {getattr(cfg, name)}; choose 0 or more")
+    cutting.check(cfg)
     if cfg.length < 2:
         raise UserError(f"--data.length is {cfg.length}; choose 2 or more")
-    cutting.check_color("--data.background", cfg.background)
 
 
 # --- from captions and pictures to arrays -------------------------------------------------------

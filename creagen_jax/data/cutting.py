@@ -4,15 +4,43 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from PIL import ExifTags, Image, ImageColor, ImageOps, UnidentifiedImageError
 
+from creagen_jax import config
 from creagen_jax.types import UserError
 
 GREY_MODES = ("1", "L", "LA", "I", "I;16")
 
 Read = Callable[[], Image.Image]  # opens a picture; may raise anything if it is damaged
+
+
+@dataclasses.dataclass(frozen=True)
+class Framed(config.Data):
+    """How pictures and videos become arrays of one shape, and how these are augmented."""
+
+    height: int = 0
+    """H, in pixels; 0: as the width, or as the data are if both are 0."""
+    width: int = 0
+    """W, in pixels; 0: as the height."""
+    background: str = "white"
+    """Colour behind transparency and around what is padded: a name, or #rrggbb."""
+    fit: Literal["crop", "pad"] = "crop"
+    """For what has another aspect: cut its edges off, or pad it with the background."""
+    flip: bool = False
+    """Augmentation: mirror half of the examples from left to right."""
+    shift: int = 0
+    """Augmentation: move by up to this many pixels in both directions, repeating the edge."""
+
+
+def check(cfg: Framed) -> None:
+    """Raises UserError for numbers below 0, or a background that is no color."""
+    for name in ("height", "width", "shift"):
+        if getattr(cfg, name) < 0:
+            raise UserError(f"--data.{name} is {getattr(cfg, name)}; choose 0 or more")
+    check_color("--data.background", cfg.background)
 
 
 class DamagedError(Exception):

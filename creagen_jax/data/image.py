@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from creagen_jax import config
 from creagen_jax.data import (
     batching,
     caching,
@@ -29,7 +30,7 @@ from creagen_jax.types import Spec, UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(config.Data):
+class Config(cutting.Framed, sources.Parts):
     """Where the pictures are, how each becomes an array, and how they are augmented."""
 
     source: str = "digits"
@@ -41,28 +42,8 @@ class Config(config.Data):
     """Name of a prepared TensorFlow Datasets set with an `image` feature; goes before source."""
     tfds_dir: str = ""
     """Folder of prepared TFDS sets; empty for $TFDS_DATA_DIR or ~/tensorflow_datasets."""
-    height: int = 0
-    """H, in pixels; 0: as the width, or as the pictures are if both are 0."""
-    width: int = 0
-    """W, in pixels; 0: as the height."""
     color: Literal["auto", "grey", "rgb"] = "auto"
     """One channel or three; auto: grey if all pictures are."""
-    background: str = "white"
-    """Colour behind transparency and around padded pictures: a name, or #rrggbb."""
-    fit: Literal["crop", "pad"] = "crop"
-    """For pictures of another aspect: cut their edges off, or pad them with the background."""
-    labels: bool = True
-    """Condition on the pictures' labels, if they have any."""
-    validation: float = 0.15
-    """Share of the training pictures held out for validation, if the set has no such split."""
-    test: float = 0.15
-    """Share held out for the test, likewise."""
-    probe: float = 0.1
-    """Share held out for the feature network of the evaluation, likewise."""
-    flip: bool = False
-    """Augmentation: mirror half of the pictures from left to right."""
-    shift: int = 0
-    """Augmentation: move by up to this many pixels in both directions, repeating the edge."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,10 +114,7 @@ def load(cfg: Config, *, cache: str | os.PathLike | None = None) -> Dataset:
     for data that cannot be found, read, or used as `cfg` asks.
     """
     shares = sources.shares(cfg, "validation", "test", "probe")
-    for name in ("height", "width", "shift"):
-        if getattr(cfg, name) < 0:
-            raise UserError(f"--data.{name} is {getattr(cfg, name)}; choose 0 or more")
-    cutting.check_color("--data.background", cfg.background)
+    cutting.check(cfg)
     if cfg.path:
         source = image_sources.files(cfg.path)
     elif cfg.tfds:
@@ -166,6 +144,15 @@ def load(cfg: Config, *, cache: str | os.PathLike | None = None) -> Dataset:
         augment=int(cfg.flip) + 2 * (cfg.shift > 0),
     )
     return Dataset(cfg, codec, store.splits, store.fingerprint)
+
+
+def like(codec: Codec, path: str) -> tuple[ModuleType, Dataset]:
+    """Other pictures, cut as those of a codec are, all in "train". Raises UserError as `load`."""
+    height, width, channels = codec.shape
+    color = "grey" if channels == 1 else "rgb"
+    frame = {"height": height, "width": width, "color": color}
+    cut = {"background": codec.background, "fit": codec.fit}
+    return sys.modules[__name__], load(Config(path=path, **frame, **cut, **sources.WHOLE))
 
 
 # --- batches -----------------------------------------------------------------------------------

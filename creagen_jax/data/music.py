@@ -123,6 +123,12 @@ def load(cfg: Config, *, cache: str | os.PathLike | None = None) -> Dataset:
     return _harmony(cfg, source, form, splits)
 
 
+def like(codec: Codec, path: str) -> tuple[ModuleType, Dataset]:
+    """Other pieces in the form of a codec, all in "train". Raises UserError as `load`."""
+    how = {"form": codec.form.kind, "steps": codec.form.steps}
+    return sys.modules[__name__], load(Config(path=path, validation=0.0, test=0.0, **how))
+
+
 def _check(cfg: Config) -> None:
     for name, most in (("length", np.inf), ("steps", 96), ("transpose", 12)):
         if not 0 <= getattr(cfg, name) <= most:

@@ -64,6 +64,23 @@ def data_hash(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
+@dataclasses.dataclass(frozen=True)
+class Parts(config.Data):
+    """What is held out of pictures, sounds and videos, and whether a model is told their labels."""
+
+    labels: bool = True
+    """Condition on the examples' labels, if they have any."""
+    validation: float = 0.15
+    """Share of the training examples held out for validation, if the set has no such split."""
+    test: float = 0.15
+    """Share held out for the test, likewise."""
+    probe: float = 0.1
+    """Share held out for the feature network of the evaluation, likewise."""
+
+
+WHOLE = {"validation": 0.0, "test": 0.0, "probe": 0.0}  # nothing is held out
+
+
 def shares(cfg: Any, *names: str) -> dict[str, float]:
     """The share of each of these splits that a configuration holds out. Raises UserError for shares
     that are none, or leave nothing for training."""

@@ -10,8 +10,10 @@ import dataclasses
 import json
 import math
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -150,6 +152,17 @@ def load(cfg: Config, *, cache: str | os.PathLike | None = None) -> Dataset:
             "line, or --data.tokenizer char, byte or bpe"
         )
     return _stream(cfg, corpus.from_stream(source, **how, cache=caching.folder(cache)))
+
+
+def like(codec: Codec, path: str) -> tuple[ModuleType, Dataset]:
+    """Other text, cut into lines or documents as that of a codec is, all in "train".
+
+    Raises UserError as `load`.
+    """
+    unit = "line" if codec.line else "stream"
+    # Nothing is cut into windows here, so no text is too short; bytes spell any text.
+    cfg = Config(path=path, unit=unit, tokenizer="byte", length=1, validation=0.0)
+    return sys.modules[__name__], load(cfg)
 
 
 def of_lines(cfg: Config, data: Corpus) -> Dataset:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from creagen_jax import config
 from creagen_jax.data import (
     caching,
     cutting,
@@ -37,7 +38,7 @@ LINE = 1  # pixels between two frames that are shown side by side
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(config.Data):
+class Config(cutting.Framed, sources.Parts):
     """Where the videos are, how each becomes clips, and how these are augmented."""
 
     source: str = "moving_digits"
@@ -49,30 +50,10 @@ class Config(config.Data):
     """F, of a clip: longer videos give several, a shorter one holds its last frame."""
     every: int = 1
     """Of a video every so many-th frame is taken."""
-    height: int = 0
-    """H, in pixels; 0: as the width, or as the videos are if both are 0."""
-    width: int = 0
-    """W, in pixels; 0: as the height."""
     color: Literal["grey", "rgb"] = "rgb"
     """One channel or three."""
-    background: str = "white"
-    """Colour behind transparency and around padded videos: a name, or #rrggbb."""
-    fit: Literal["crop", "pad"] = "crop"
-    """For videos of another aspect: cut their edges off, or pad them with the background."""
     seconds: float = 0.1
     """Of a frame, in files that are written."""
-    labels: bool = True
-    """Condition on the videos' labels, if they have any."""
-    validation: float = 0.15
-    """Share of the training clips held out for validation, if the set has no such split."""
-    test: float = 0.15
-    """Share held out for the test, likewise."""
-    probe: float = 0.1
-    """Share held out for the feature network of the evaluation, likewise."""
-    flip: bool = False
-    """Augmentation: mirror half of the clips from left to right."""
-    shift: int = 0
-    """Augmentation: move by up to this many pixels in both directions, repeating the edge."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,13 +227,23 @@ def load(cfg: Config, *, cache: str | os.PathLike | None = None) -> Dataset:
     return Dataset(cfg, codec, image.Dataset(cfg, codec, store.splits, fingerprint), fingerprint)
 
 
+def like(codec: Codec, path: str) -> tuple[ModuleType, Dataset]:
+    """Other videos, cut as those of a codec are, all in "train". Raises UserError as `load`."""
+    frames, height, width, channels = codec.shape
+    color = "grey" if channels == 1 else "rgb"
+    frame = {"height": height, "width": width, "color": color}
+    cut = {"background": codec.background, "fit": codec.fit}
+    time = {"frames": frames, "every": codec.every, "seconds": codec.seconds}
+    return sys.modules[__name__], load(Config(path=path, **frame, **cut, **time, **sources.WHOLE))
+
+
 def _check(cfg: Config) -> None:
-    for name, least in {"frames": 2, "every": 1, "height": 0, "width": 0, "shift": 0}.items():
+    cutting.check(cfg)
+    for name, least in {"frames": 2, "every": 1}.items():
         if getattr(cfg, name) < least:
             raise UserError(f"--data.{name} is {getattr(cfg, name)}; choose {least} or more")
     if not 0.01 <= cfg.seconds < float("inf"):
         raise UserError(f"--data.seconds is {cfg.seconds}; choose 0.01 or more")
-    cutting.check_color("--data.background", cfg.background)
 
 
 # --- batches -----------------------------------------------------------------------------------
