@@ -4,7 +4,7 @@
 
 Products: the gradient of W in x W, x with three axes or as one of two. Convolution: the gradient of
 a kernel, by XLA's convolution and by ours. Recurrence: h U in a scan, as it stands and with the
-batch last. Attention: forward and backward under a causal mask, whole and by blocks. Muon: the
+batch last. Attention: forward and backward under a causal mask, whole and as ours. Muon: the
 updates of a block's matrices, by optax and by ours. Memory: a step of an LSTM, 256 wide, as glibc
 has it and with `cli.keep_memory`, each in a process of its own, with its page faults.
 """
@@ -118,9 +118,10 @@ def main() -> None:
     h_BK, U_KG = normal(32, 512), normal(512, 2048)
     before, after = milliseconds(scanned, h_BK, U_KG), milliseconds(scanned_turned, h_BK.T, U_KG)
     benchmarks.row("recurrence: h U, 32 x 512 x 2,048, 64 times", before, after)
-    qkv = normal(2, 1024, 6, 32), normal(2, 1024, 6, 32), normal(2, 1024, 6, 32)
-    before, after = (milliseconds(gradients(f), *qkv) for f in (whole, causal_attention))
-    benchmarks.row("attention: 1,024 positions, whole and by blocks", before, after)
+    for B, T in ((24, 128), (2, 1024)):
+        qkv = [normal(B, T, 6, 32)] * 3
+        before, after = (milliseconds(gradients(f), *qkv) for f in (whole, causal_attention))
+        benchmarks.row(f"attention: {T:,} positions, whole and as ours", before, after)
     matrices = [normal(192, 576), normal(192, 192), normal(192, 768), normal(768, 192)]
     before, after = (milliseconds(*updates(tx, matrices)) for tx in (optax_muon(), scale_by_muon()))
     benchmarks.row("Muon: updates of a block 192 wide", before, after)

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 import benchmarks
 from benchmarks import peers
-from creagen_jax import config, models, parallel, scoring, update
+from creagen_jax import cli, config, models, parallel, scoring, update
 from creagen_jax.config import Experiment, Optim, Train
 from creagen_jax.data import text
 from creagen_jax.models import transformer
@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="+", default=[OURS.muon_learning_rate])
     parser.add_argument("--ours_only", action="store_true", help="to try steps and rates")
     args = parser.parse_args()
+    cli.keep_memory()  # as every command does
     dataset = text.load(text.Config(path=args.path, length=LENGTH))
     print(f"{benchmarks.machine('jax', 'torch')}; PyTorch threads {torch.get_num_threads()}")
     benchmarks.header(

@@ -78,7 +78,7 @@ def test_attention_in_bfloat16_is_close():
     np.testing.assert_allclose(low.astype(jnp.float32), exact, atol=0.05)
 
 
-@pytest.mark.parametrize("length", [1, 5, 128, 129, 300])
+@pytest.mark.parametrize("length", [1, 5, 64, 65, 300, 700])
 def test_causal_attention_in_blocks_is_attention_under_a_causal_mask(length):
     rng = np.random.default_rng(length)
     q, k, v, dy = rng.normal(size=(4, 2, length, 3, 4)).astype(np.float32)
@@ -93,6 +93,20 @@ def test_causal_attention_in_blocks_is_attention_under_a_causal_mask(length):
             blocks = found
     for mine, theirs in zip(blocks, found, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_causal_attention_in_bfloat16_is_close():
+    q, k, v = (normal(seed, 2, 100, 3, 8) for seed in range(3))
+
+    def found(dtype):
+        given = (each.astype(dtype) for each in (q, k, v))
+        y, pullback = jax.vjp(causal_attention, *given)
+        found = [y, *pullback(jnp.ones_like(y))]
+        assert all(each.dtype == dtype for each in found)
+        return found
+
+    for low, exact in zip(found(jnp.bfloat16), found(jnp.float32), strict=True):
+        np.testing.assert_allclose(low.astype(jnp.float32), exact, rtol=0.05, atol=0.08)
 
 
 @pytest.mark.parametrize("heads", [3, 10])  # a few products, and many

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-BLOCK = 128  # queries of a block of causal attention
+BLOCKS, BLOCK = 8, 64  # of the queries of causal attention: at most so many, at least so long
 FEW = 16  # products of a vector and a matrix that are written out
 
 
@@ -58,15 +58,74 @@ def causal_attention(
     Queries are taken in blocks, each with the keys up to its own end: of a long window nearly half
     of the scores need not be made.
     """
-    T = q_BTNK.shape[1]
-    mask_1TT = causal_mask(T)
-    parts = []
-    for start in range(0, T, BLOCK):
-        own, seen = slice(start, min(start + BLOCK, T)), slice(min(start + BLOCK, T))
-        mask_1TS = mask_1TT[:, own, seen]
-        part = dot_product_attention(q_BTNK[:, own], k_BTNK[:, seen], v_BTNK[:, seen], mask_1TS)
-        parts.append(part)
-    return jnp.concatenate(parts, axis=1)
+    scale = q_BTNK.shape[-1] ** -0.5
+    heads = (each.swapaxes(1, 2) for each in (q_BTNK * scale, k_BTNK, v_BTNK))
+    return _causal(*heads).swapaxes(1, 2)
+
+
+# A CPU's library multiplies at half its speed where it must first turn the scores, which are the
+# large ones. Automatic differentiation makes it turn them for the gradients of keys and values;
+# here it is the small queries that are turned.
+
+
+@jax.custom_vjp
+def _causal(q_BNTK, k_BNTK, v_BNTK):
+    return _causal_forward(q_BNTK, k_BNTK, v_BNTK)[0]
+
+
+def _causal_forward(q_BNTK, k_BNTK, v_BNTK):
+    T, dtype = q_BNTK.shape[2], v_BNTK.dtype
+    mask_1TT, parts, kept = causal_mask(T), [], []
+    for own, seen in _blocks(T):
+        scores_BNTS = jnp.einsum("bntk,bnsk->bnts", q_BNTK[:, :, own], k_BNTK[:, :, seen])
+        scores_BNTS = _masked(scores_BNTS, mask_1TT[:, None, own, seen])
+        exp_BNTS = jnp.exp(scores_BNTS - scores_BNTS.max(-1, keepdims=True))
+        sum_BNT1 = exp_BNTS.sum(-1, keepdims=True)
+        exp_BNTS = exp_BNTS.astype(dtype)
+        y_BNTK = jnp.einsum("bnts,bnsk->bntk", exp_BNTS, v_BNTK[:, :, seen]) / sum_BNT1
+        parts.append(y_BNTK.astype(dtype))
+        kept.append((exp_BNTS, sum_BNT1))
+    y_BNTK = jnp.concatenate(parts, axis=2)
+    return y_BNTK, (q_BNTK, k_BNTK, v_BNTK, y_BNTK, kept)
+
+
+def _causal_backward(residuals, dy_BNTK):
+    """With P = softmax(Q K^T): dV = P^T dY, dS = P * (dY V^T - rowsum(dY * Y)), dQ = dS K and
+    dK = dS^T Q."""
+    q_BNTK, k_BNTK, v_BNTK, y_BNTK, kept = residuals
+    dtype = v_BNTK.dtype
+    inner_BNT1 = (dy_BNTK * y_BNTK).sum(-1, keepdims=True, dtype=jnp.float32)
+    q_BNKT = _turned(q_BNTK)
+    dk_BNKT = dv_BNKT = jnp.zeros_like(q_BNKT)
+    dq = []
+    for (own, seen), (exp_BNTS, sum_BNT1) in zip(_blocks(q_BNTK.shape[2]), kept, strict=True):
+        dy_own_BNTK = (dy_BNTK[:, :, own] / sum_BNT1).astype(dtype)
+        dp_BNTS = jnp.einsum("bntk,bnsk->bnts", dy_own_BNTK, v_BNTK[:, :, seen])
+        ds_BNTS = (exp_BNTS * (dp_BNTS - inner_BNT1[:, :, own] / sum_BNT1)).astype(dtype)
+        dq.append(jnp.einsum("bnts,bnsk->bntk", ds_BNTS, k_BNTK[:, :, seen]))
+        products = (
+            jnp.einsum("bnkt,bnts->bnks", q_BNKT[..., own], ds_BNTS),
+            jnp.einsum("bnkt,bnts->bnks", _turned(dy_own_BNTK), exp_BNTS),
+        )
+        dk_own_BNKS, dv_own_BNKS = jax.lax.optimization_barrier(products)
+        dk_BNKT = dk_BNKT.at[..., seen].add(dk_own_BNKS)
+        dv_BNKT = dv_BNKT.at[..., seen].add(dv_own_BNKS)
+    return jnp.concatenate(dq, axis=2), _turned(dk_BNKT), _turned(dv_BNKT)
+
+
+def _turned(x):
+    """The last two axes swapped, and not by XLA within the product that makes or takes it."""
+    return jax.lax.optimization_barrier(x.swapaxes(-1, -2))
+
+
+def _blocks(length: int) -> list[tuple[slice, slice]]:
+    """The queries of each block, and the keys that they may see."""
+    size = max(BLOCK, -(-length // BLOCKS))
+    ends = (min(start + size, length) for start in range(0, length, size))
+    return [(slice(i * size, end), slice(end)) for i, end in enumerate(ends)]
+
+
+_causal.defvjp(_causal_forward, _causal_backward)
 
 
 def query_attention(
