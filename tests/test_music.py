@@ -4,6 +4,8 @@ import base64
 import io
 import itertools
 import json
+import shutil
+import sys
 
 import helpers
 import jax
@@ -19,7 +21,14 @@ from PIL import Image
 from creagen_jax import evaluation, generation, output
 from creagen_jax.config import Experiment, Train, replace
 from creagen_jax.creativity import report as render
-from creagen_jax.data import music, music_files, music_sources, music_tokens, tokenizers
+from creagen_jax.data import (
+    fluidsynth,
+    music,
+    music_files,
+    music_sources,
+    music_tokens,
+    tokenizers,
+)
 from creagen_jax.data.music_tokens import DURATION, ONSET, PART, PITCH, Form, piece
 from creagen_jax.data.tokenizers import END
 from creagen_jax.models import lstm, markov, seq2seq
@@ -255,6 +264,52 @@ def test_midi_round_trip(tmp_path_factory, seed):
     assert back.notes.tolist() == notes.tolist()
     assert music_files.read_about(path) == {"prompt": "雪"}
     assert mido.MidiFile(path).length > 0
+
+
+SHOUT = """#!{python}
+import sys
+import numpy as np
+import soundfile
+*_, rate, _, out, _, song = sys.argv[1:]
+open(song, "rb").read(4) == b"MThd" or sys.exit(1)
+soundfile.write(out, np.full((80, 2), 0.01), int(rate))
+"""
+
+
+def test_fluidsynth_plays_where_it_is(tmp_path, monkeypatch):
+    first, silent = piece([(0, 4, 69, 0), (4, 4, 57, 1)]), piece([])
+    program = tmp_path / "bin" / "fluidsynth"
+    program.parent.mkdir()
+    program.write_text(SHOUT.format(python=sys.executable))
+    monkeypatch.setenv("PATH", str(program.parent))
+    (tmp_path / "good.sf2").write_bytes(b"RIFF....sfbk")
+    (tmp_path / "bad.sf2").write_bytes(b"RIFF....WAVE")
+    monkeypatch.setenv("SOUND_FONT", str(tmp_path / "good.sf2"))
+    assert (music_files.sound(first, 4) == music_files.synthesise(first, 4)).all()  # may not run
+    program.chmod(0o755)
+    wave = music_files.sound(first, 4)
+    assert wave.shape == (80, 2) and wave.max() == pytest.approx(music_files.PEAK)
+    assert not music_files.sound(silent, 4).any()
+    monkeypatch.setenv("SOUND_FONT", str(tmp_path / "bad.sf2"))
+    with pytest.raises(UserError, match=r"bad.sf2'; set SOUND_FONT to another"):
+        music_files.write(tmp_path / "x.wav", first, 4, {})
+    assert not (tmp_path / "x.wav").exists()
+    monkeypatch.setenv("SOUND_FONT", "")
+    assert (music_files.sound(first, 4) == music_files.synthesise(first, 4)).all()
+
+
+def test_the_real_fluidsynth_plays_a_scale_on_the_beat(monkeypatch):
+    if not (shutil.which("fluidsynth") and fluidsynth._font()):
+        pytest.skip("FluidSynth or a sound font is not installed")
+    wave = music_files.sound(piece([(0, 4, 69, 0), (8, 4, 57, 1)]), 4)
+    beat = int(music_files.RATE * 60 / music_files.TEMPO)
+    loud = [np.abs(wave[i * beat : (i + 1) * beat]).max() for i in range(3)]
+    assert wave.ndim == 2 and min(loud[0], loud[2]) > loud[1]
+    spectrum = np.abs(np.fft.rfft(wave[:beat].mean(1)))
+    assert abs(spectrum.argmax() / beat * music_files.RATE / 440 - 1) < 0.03
+    monkeypatch.setenv("SOUND_FONT", __file__)
+    with pytest.raises(UserError, match="fluidsynth cannot play"):
+        music_files.sound(piece([(0, 4, 69, 0)]), 4)
 
 
 def test_sound_and_piano_roll(tmp_path):

@@ -55,9 +55,9 @@ from creagen_jax.types import UserError
 
 HELPERS = {  # shared files that are no modality
     "audio_files", "audio_forms", "audio_sources", "batching", "caching", "caption_tokens",
-    "corpus", "cutting", "image_sources", "image_store", "labels", "music_codec", "music_files",
-    "music_sources", "music_tokens", "pair_sources", "pictures", "sources", "tokenizers",
-    "video_files", "video_sources",
+    "corpus", "cutting", "fluidsynth", "image_sources", "image_store", "labels", "music_codec",
+    "music_files", "music_sources", "music_tokens", "pair_sources", "pictures", "sources",
+    "tokenizers", "video_files", "video_sources",
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import mido
 import numpy as np
 
 from creagen_jax import rundir
-from creagen_jax.data import audio_files, pictures
+from creagen_jax.data import audio_files, fluidsynth, pictures
 from creagen_jax.data.music_tokens import DURATION, ONSET, PART, PITCH, Piece
 from creagen_jax.data.pictures import About
 
@@ -79,7 +79,7 @@ def write(path: str | os.PathLike, piece: Piece, steps: int, about: About) -> No
     path = Path(path)
     contents = {
         ".mid": lambda: midi(piece, steps, about),
-        ".wav": lambda: audio_files.wav(synthesise(piece, steps), RATE, about),
+        ".wav": lambda: audio_files.wav(sound(piece, steps), RATE, about),
         ".png": lambda: pictures.png(roll(piece, steps), about),
     }
     part = path.with_name(path.name + ".part")
@@ -97,6 +97,18 @@ def read_about(path: str | os.PathLike) -> About:
     except (OSError, ValueError, LookupError, EOFError):
         return {}
     return about if isinstance(about, dict) else {}
+
+
+def sound(piece: Piece, steps: int) -> np.ndarray:
+    """[S, 2] float32 by FluidSynth, where it is installed with a sound font (see `fluidsynth`);
+    else [S] as `synthesise` makes it. A piece without notes is silence.
+
+    Raises UserError if the sound font cannot be played.
+    """
+    played = fluidsynth.play(midi(piece, steps, {}), RATE) if len(piece.notes) else None
+    if played is None:
+        return synthesise(piece, steps)
+    return played * np.float32(PEAK / max(np.abs(played).max(), 1e-9))
 
 
 def synthesise(piece: Piece, steps: int, *, tempo: float = TEMPO, rate: int = RATE) -> np.ndarray:
