@@ -266,7 +266,7 @@ def test_midi_round_trip(tmp_path_factory, seed):
     assert mido.MidiFile(path).length > 0
 
 
-SHOUT = """#!{python}
+PROGRAM = """#!{python}
 import sys
 import numpy as np
 import soundfile
@@ -280,7 +280,7 @@ def test_fluidsynth_plays_where_it_is(tmp_path, monkeypatch):
     first, silent = piece([(0, 4, 69, 0), (4, 4, 57, 1)]), piece([])
     program = tmp_path / "bin" / "fluidsynth"
     program.parent.mkdir()
-    program.write_text(SHOUT.format(python=sys.executable))
+    program.write_text(PROGRAM.format(python=sys.executable))
     monkeypatch.setenv("PATH", str(program.parent))
     (tmp_path / "good.sf2").write_bytes(b"RIFF....sfbk")
     (tmp_path / "bad.sf2").write_bytes(b"RIFF....WAVE")
