@@ -18,6 +18,7 @@ from pathlib import Path
 import benchmarks
 from benchmarks import steps
 from benchmarks.decoding import race
+from creagen_jax import cli
 from creagen_jax.config import Experiment, Optim, Train
 from creagen_jax.data import image
 from creagen_jax.models import diffusion, lstm, transformer
@@ -91,6 +92,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--run", type=Path, nargs="*", default=[])
     args = parser.parse_args()
+    cli.keep_memory()  # as every command does
     print(f"{benchmarks.machine('jax')}; median of {args.repeats} turns of {steps.TURN} steps")
     times(args.repeats)
     if args.run:

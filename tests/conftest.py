@@ -22,3 +22,14 @@ def forget_programs():
     import jax  # not before its flags are set
 
     jax.clear_caches()
+
+
+@pytest.fixture
+def optimised():
+    """For a test that computes more than it compiles."""
+    import jax
+
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

@@ -620,6 +620,7 @@ def test_a_copy_that_begins_later_is_found():
     assert (found["none"].distance_N > 100).all()
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("form", ["array", "tokens"])
 def test_a_run_is_judged_and_played(form, tmp_path, monkeypatch):
     monkeypatch.setattr(features, "STEPS", (20, 40))
