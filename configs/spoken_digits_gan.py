@@ -13,6 +13,6 @@ CONFIG = Experiment(
 
 SMOKE = replace(
     CONFIG,
-    model={"width": 16},
+    model={"width": 16, "levels": (1,)},
     train={"steps": 4, "batch": 16, "eval_every": 2, "save_every": 2, "sample_every": 2},
 )

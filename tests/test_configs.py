@@ -60,7 +60,7 @@ def with_data(tmp_path_factory):
             own["path"] = str(folder / "music")
         elif modality == "audio" and data.path:
             own["path"] = str(folder / "sounds")
-        elif modality == "video" and data.path:
+        elif modality == "video":
             own["path"] = str(folder / "clips")
         # Samples are drawn below; to draw others on the way would compile one more program.
         return config.replace(experiment, data=own, train={"sample_every": 0})
