@@ -92,6 +92,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--run", type=Path, nargs="*", default=[])
     args = parser.parse_args()
+    for run in args.run:
+        if not run.is_dir():
+            parser.error(f"--run {run}: no such folder")
     cli.keep_memory()  # as every command does
     print(f"{benchmarks.machine('jax')}; median of {args.repeats} turns of {steps.TURN} steps")
     times(args.repeats)

@@ -170,6 +170,8 @@ def main() -> None:
     parser.add_argument("--placements", nargs="+", default=["replicated", "fsdp"])
     parser.add_argument("--one", action="store_true", help="this process is that of one row")
     args = parser.parse_args()
+    if min(args.chips) < 2 or args.derived < 0:
+        parser.error("--chips must be 2 or more, --derived 0 or more")
     if args.one:
         measure(args.only[0], args.placements[0], args.chips[0], args.derived)
         return
