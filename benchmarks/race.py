@@ -1,6 +1,6 @@
 """How soon is a Transformer as good as nanoGPT's recipe for a CPU makes one?
 
-    python -m benchmarks.race --data.path tinyshakespeare.txt [--seeds 0 1 2] [--steps 240]
+    python -m benchmarks.race --data.path tinyshakespeare.txt [--seeds 0 1 2] [--steps 200]
 
 The recipe, in PyTorch: GPT-2 with 4 layers, 4 heads, 128 wide, 2,000 steps of 12 windows of 64
 characters, AdamW 1e-3 to 1e-4 by a cosine, 100 steps of warm-up, beta2 0.99, weight decay 0.1,
@@ -30,14 +30,18 @@ from creagen_jax.models import transformer
 WIDTH, DEPTH, HEADS, BATCH, LENGTH = 128, 4, 4, 12, 64
 RECIPE_STEPS = 2000
 RECIPE = Optim(learning_rate=1e-3, final=0.1, warmup=100, beta2=0.99, weight_decay=0.1, clip=1.0)
-OURS = Optim(  # chosen with seed 0 on the validation split
+OURS = Optim(  # chosen with seeds 0, 3 and 4 on the validation split
     name="muon",
-    learning_rate=0.03,
-    muon_learning_rate=0.03,
-    warmup=5,
+    learning_rate=0.02,
+    beta1=0.8,
+    beta2=0.95,
+    muon_learning_rate=0.04,
+    muon_beta=0.9,
+    warmup=0,
     schedule="linear",
     final=0.0,
     weight_decay=0.0,
+    clip=0.0,
 )
 
 
@@ -105,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data.path", dest="path", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, nargs="+", default=[240], help="of ours")
+    parser.add_argument("--steps", type=int, nargs="+", default=[200], help="of ours")
     parser.add_argument("--rates", type=float, nargs="+", default=[OURS.muon_learning_rate])
     parser.add_argument("--ours_only", action="store_true", help="to try steps and rates")
     args = parser.parse_args()

@@ -48,6 +48,8 @@ class Optim:
     """Peak learning rate of AdamW."""
     muon_learning_rate: float = 0.02
     """Peak learning rate of Muon, in update RMS for a square matrix."""
+    muon_beta: float = 0.95
+    """Decay of Muon's momentum, per step."""
     warmup: int = 100
     """Updates of linear warm-up from zero."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -137,6 +139,10 @@ def check(experiment: Experiment) -> None:
     for name in ("steps", "keep_every", "sample_every", "patience"):
         if getattr(train, name) < 0:
             raise UserError(f"--train.{name} is {getattr(train, name)}; choose 0 or more")
+    for name in ("beta1", "beta2", "muon_beta", "ema"):
+        if not 0 <= getattr(experiment.optim, name) < 1:
+            value = getattr(experiment.optim, name)
+            raise UserError(f"--optim.{name} is {value}; choose 0 or more, and less than 1")
 
 
 def check_seed(seed: int, count: int = 1) -> None:

@@ -68,7 +68,7 @@ def _polynomial(S_MM):
     return A * jnp.eye(len(S_MM), dtype=S_MM.dtype) + B * S_MM + C * (S_MM @ S_MM)
 
 
-def scale_by_muon(beta: float = 0.95) -> optax.GradientTransformation:
+def scale_by_muon(beta: float) -> optax.GradientTransformation:
     """Updates from Nesterov's momentum, orthogonal, times sqrt(max(1, outputs / inputs)) so that
     outputs change alike whatever the shape. A kernel [h, w, C, O] is a matrix of all its inputs."""
 

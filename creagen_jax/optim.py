@@ -34,7 +34,7 @@ def make(cfg: Optim, steps: int) -> optax.GradientTransformation:
         )
     else:
         muon = optax.chain(
-            scale_by_muon(),
+            scale_by_muon(cfg.muon_beta),
             optax.add_decayed_weights(cfg.weight_decay),
             optax.scale_by_learning_rate(schedule(cfg, cfg.muon_learning_rate, updates)),
         )

@@ -6,7 +6,6 @@ import importlib
 import json
 import multiprocessing
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,14 +15,6 @@ import numpy as np
 from creagen_jax import checkpoint, config, models, rundir, scoring, training
 from creagen_jax.config import Experiment, Optim, Train
 from creagen_jax.data import image, pairs, text
-
-# Nearly all of these tests' time is XLA's: compile the same program once, in whatever process.
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    _cache = tempfile.TemporaryDirectory()
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    jax.config.update("jax_compilation_cache_dir", _cache.name)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 MODELS = {
     "markov": {"order": 3},

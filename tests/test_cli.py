@@ -150,6 +150,7 @@ def test_a_dry_run_writes_nothing(command, folder, tmp_path):
         (["names_lstm", "--distributed", "two"], "choose auto, or ADDRESS:PORT,PROCESSES,INDEX"),
         (["names_lstm", "--train.log_every", "0"], "--train.log_every is 0; choose 1 or more"),
         (["names_lstm", "--train.steps", "-1"], "--train.steps is -1; choose 0 or more"),
+        (["names_lstm", "--optim.beta2", "1"], "--optim.beta2 is 1.0; choose 0 or more, and less"),
         (["names_lstm", "--train.batch", "0"], "--train.batch is 0; choose 1 or more"),
         (["names_lstm", "--data.source", "name"], "no embedded set 'name'; did you mean 'names'?"),
         (["names_transformer", "--model.heads", "3"], "model.heads 3"),

@@ -82,7 +82,8 @@ def test_muon_on_a_cpu_makes_the_same_of_a_matrix(shape, rank):
     np.testing.assert_allclose(muon.by_gram(X), muon.by_itself(X), atol=2e-3)
 
 
-def test_muon_is_that_of_optax():
+@pytest.mark.parametrize("beta", [0.95, 0.8])
+def test_muon_is_that_of_optax(beta):
     rng = np.random.default_rng(0)
     shapes = {"wide": (4, 9), "tall": (9, 4), "square": (5, 5), "kernel": (3, 3, 2, 6)}
 
@@ -95,9 +96,11 @@ def test_muon_is_that_of_optax():
     }
     weights = draw()
     theirs = optax.contrib.muon(
-        0.1, weight_decay=0.3, muon_weight_dimension_numbers=lambda _: where
+        0.1, beta=beta, weight_decay=0.3, muon_weight_dimension_numbers=lambda _: where
     )
-    cfg = dataclasses.replace(CONSTANT, name="muon", muon_learning_rate=0.1, weight_decay=0.3)
+    cfg = dataclasses.replace(
+        CONSTANT, name="muon", muon_learning_rate=0.1, muon_beta=beta, weight_decay=0.3
+    )
     ours = optim.make(cfg, 10)
     states = ours.init(weights), theirs.init(weights)
     for _ in range(3):
