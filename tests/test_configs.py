@@ -63,7 +63,8 @@ def with_data(tmp_path_factory):
         elif modality == "video":
             own["path"] = str(folder / "clips")
         # Samples are drawn below; to draw others on the way would compile one more program.
-        return config.replace(experiment, data=own, train={"sample_every": 0})
+        few = {"sample_every": 0, "final_windows": 256}
+        return config.replace(experiment, data=own, train=few)
 
     return with_data
 

@@ -190,7 +190,7 @@ def _funnel(report: Report) -> list[Markup | None]:
         ("Original", "original"),
         ("Distinct", "distinct"),
     )
-    sides = [("This run", score.counts)]
+    sides = [("Samples", score.counts)]
     sides += [("Held-out data", score.heldout)] if score.heldout else []
     rows = [[title, *(_step(counts, step) for _, counts in sides)] for title, step in steps]
     caption = (
@@ -268,7 +268,7 @@ def _metrics(report: Report) -> list[Markup]:
             for name in names
             if catalogue.metric(name).axis == axis
         ]
-        head = ["Metric", "This run", "95 % interval", *(name.capitalize() for name in columns)]
+        head = ["Metric", "Samples", "95 % interval", *(name.capitalize() for name in columns)]
         out.append(table(axis.capitalize(), head, rows, class_="numbers metrics"))
     return out
 
