@@ -140,8 +140,8 @@ def check(experiment: Experiment) -> None:
         if getattr(train, name) < 0:
             raise UserError(f"--train.{name} is {getattr(train, name)}; choose 0 or more")
     for name in ("beta1", "beta2", "muon_beta", "ema"):
-        if not 0 <= getattr(experiment.optim, name) < 1:
-            value = getattr(experiment.optim, name)
+        value = getattr(experiment.optim, name)
+        if not 0 <= value < 1:
             raise UserError(f"--optim.{name} is {value}; choose 0 or more, and less than 1")
 
 
